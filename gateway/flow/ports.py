@@ -1,0 +1,427 @@
+"""The seams of the journey: what the flow needs from the outside, on one page.
+
+Each promise says whether a return means durable, whether a repeat is harmless, and who tries again. The flow always tries again
+itself; no implementation retries on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from gateway.core.document import Document
+from gateway.core.exchange import Direction, State
+from gateway.core.explain import Reason
+from gateway.core.manifest import PartEntry
+from gateway.core.step import Step, StoredContent, Work
+
+# ---- time ------------------------------------------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """The moment, aware and in UTC, asked once a step."""
+
+    def now(self) -> datetime: ...
+
+
+class TokenSource(Protocol):
+    """A time-stamping authority: an RFC 3161 request in, its response out. One attempt; raises Unreachable."""
+
+    async def respond(self, request: bytes) -> bytes: ...
+
+
+# ---- the office system -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedPart:
+    """One file of an offer. ``read`` opens it anew each time and is called off the event loop."""
+
+    name: str
+    role: Literal["body", "attachment"]
+    level: str | None
+    media_type: str
+    size: int
+    read: Callable[[], Iterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """An approved document the office wants to send: a lease, nothing is removed from the office by offering it."""
+
+    source: str  # the office's own stable id of it
+    document: Document
+    recipients: tuple[tuple[str, Literal["primary", "copy"]], ...]  # organisation codes
+    parts: tuple[OfferedPart, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadOffer:
+    """Something in the outgoing tray that is no good offer; it is refused with these reasons and nothing else happens."""
+
+    source: str
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedPart:
+    """One part of an opened document; ``chunks`` may be consumed once, in the order of the parts, off the event loop."""
+
+    entry: PartEntry
+    chunks: Iterator[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """An opened, verified document on its way into the office. ``parts()`` starts over each time it is called."""
+
+    exchange: str
+    sender_org: str
+    sender_name: str
+    level: str
+    urgency: str
+    received: datetime
+    document: Document
+    parts: Callable[[], Iterator[OpenedPart]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientStatus:
+    """Where one recipient's copy stands, for the office's eyes."""
+
+    org: str
+    name: str
+    state: State
+    at: datetime
+    events: tuple[tuple[str, str, str], ...] = ()  # (event, by organisation, at) of each receipt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Where an exchange stands. Later statuses replace earlier ones."""
+
+    exchange: str
+    direction: Direction
+    title: str
+    updated: datetime
+    recipients: tuple[RecipientStatus, ...]
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """What a person did with a delivered document. ``id`` is stable until acknowledged."""
+
+    id: str
+    exchange: str
+    kind: Literal["sign-for", "return"]
+    actor: str
+    reason: str = ""
+
+
+class OfficeSystem(Protocol):
+    """One office system (OA). Every method is idempotent; a return means durable on the office's side."""
+
+    name: str
+    certainty: Literal["ask", "unique", "blind"]  # how sure a delivery of unknown fate can be made: ask for it | it refuses a known id | neither
+
+    def offers(self) -> AsyncIterator[Offer | BadOffer]:
+        """What is in the outgoing tray now and was not settled or refused; ends when the tray has been walked once."""
+        ...
+
+    async def fetch(self, source: str, exchange: str) -> Offer:
+        """The offer again, settled under ``exchange`` or not (after a crash before sealing). Raises OfferGone."""
+        ...
+
+    async def settle(self, source: str, exchange: str) -> None:
+        """The offer was taken under this exchange id: it leaves the tray."""
+        ...
+
+    async def refuse(self, source: str, reasons: Sequence[Reason]) -> None:
+        """The offer will not be sent; the office shows why."""
+        ...
+
+    async def report(self, status: Status) -> None:
+        """Show where an exchange stands, in either direction."""
+        ...
+
+    async def deliver(self, delivery: Delivery) -> None:
+        """Hand over a document, complete or not at all; a repeat with the same exchange id changes nothing. Raises OfficeUnavailable."""
+        ...
+
+    def acts(self) -> AsyncIterator[Act]:
+        """Human acts not yet acknowledged."""
+        ...
+
+    async def acknowledge(self, act: Act, reasons: Sequence[Reason] = ()) -> None:
+        """The act took effect, or (with reasons) could not; it is not offered again."""
+        ...
+
+
+# ---- what survives ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A step is durable: the indices of its leaves and the tree size of the checkpoint that covers them."""
+
+    leaves: tuple[int, ...]
+    tree_size: int
+
+
+class Journal(Protocol):
+    """The only way to change state. A return means committed and synced; a raise means nothing of the step happened."""
+
+    async def record(self, step: Step) -> Recorded:
+        """Raises AlreadyOpen, Superseded (this step alone), JournalStopped (nothing more will be recorded)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassageRow:
+    recipient: str
+    state: State
+    updated: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptRow:
+    digest: str
+    direction: Direction
+    exchange: str
+    recipient: str
+    event: str
+    issuer_org: str
+    at: datetime
+    body: bytes
+    signature: bytes
+    leaf: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeRow:
+    """Everything kept about one exchange in one direction. Sealed fields are None before SEALED / for a refused arrival."""
+
+    direction: Direction
+    id: str
+    created: datetime
+    level: str
+    urgency: str
+    suite: str
+    sender_org: str
+    sender_gateway: str
+    office: str
+    source: str
+    content_digest: str
+    private: bytes
+    expires: datetime | None
+    transmittal: bytes | None
+    transmittal_digest: str | None
+    nro: bytes | None
+    own_key: bytes | None
+    content: StoredContent | None  # inline bytes are not loaded here: see Ledger.content
+    passages: tuple[PassageRow, ...]
+
+
+class Ledger(Protocol):
+    """Reading what the journal committed. Asynchronous because it may wait for a disk; never sees half a step."""
+
+    async def exchange(self, direction: Direction, exchange: str) -> ExchangeRow | None: ...
+    async def envelopes(self, direction: Direction, exchange: str) -> dict[str, bytes]: ...
+    async def content(self, direction: Direction, exchange: str) -> StoredContent | None: ...
+    async def taken(self, office: str, source: str) -> tuple[tuple[str, str], ...]:
+        """(exchange id, content digest) of every exchange opened from this source, oldest first."""
+        ...
+
+    async def exchanges(self, *, limit: int = 100, direction: Direction | None = None) -> tuple[ExchangeRow, ...]:
+        """Newest first."""
+        ...
+
+    async def receipts(self, direction: Direction, exchange: str) -> tuple[ReceiptRow, ...]:
+        """In order of arrival here."""
+        ...
+
+    async def receipt(self, digest: str) -> ReceiptRow | None: ...
+    async def due(self, *, limit: int = 10_000) -> tuple[Work, ...]:
+        """All work, soonest first, whether due yet or not: read at start-up."""
+        ...
+
+    async def expired(self, direction: Direction, before: datetime, states: frozenset[State], *, limit: int = 1000) -> tuple[tuple[str, str], ...]:
+        """(exchange, recipient) whose exchange's ``expires`` lies before that moment and whose passage is in one of the states."""
+        ...
+
+    async def kept(self, shelf: str, name: str) -> bytes | None: ...
+    async def remembered(self, name: str) -> str | None: ...
+
+
+class BlobWriter(Protocol):
+    """A ciphertext growing on disk; nothing has its name yet."""
+
+    size: int
+
+    def write(self, data: bytes) -> None: ...
+    def finish(self) -> str:
+        """fsync, rename, fsync the folder; the blob's name. Durable on return."""
+        ...
+
+    def discard(self) -> None: ...
+
+
+class Blobs(Protocol):
+    """Large ciphertext, one file a blob. Blocking: called off the event loop."""
+
+    def create(self, size: int) -> BlobWriter:
+        """Raises NoRoom when ``size`` more bytes would leave less than the configured head-room."""
+        ...
+
+    def read(self, name: str, offset: int = 0) -> Iterator[bytes]: ...
+    def remove(self, name: str) -> None: ...
+
+
+class Upload(Protocol):
+    """A resumable arrival of one ciphertext; survives a restart at its last synced offset. Blocking: called off the event loop."""
+
+    key: str
+    cover: bytes
+    offset: int  # bytes on disk and synced or about to be
+    size: int
+
+    def write(self, data: bytes) -> None: ...
+    def sync(self) -> int:
+        """fsync; the durable offset."""
+        ...
+
+    def reset(self) -> None:
+        """Back to offset 0: what came did not have the promised digest."""
+        ...
+
+    def read(self) -> Iterator[bytes]: ...
+    def finish(self) -> str:
+        """Become a blob; its name. Durable on return."""
+        ...
+
+    def discard(self) -> None: ...
+
+
+class Uploads(Protocol):
+    """Open uploads by key (TLS peer and transmittal digest). Blocking: called off the event loop."""
+
+    def open(self, key: str) -> Upload | None: ...
+    def begin(self, key: str, cover: bytes, size: int) -> Upload:
+        """Raises NoRoom, TooManyUploads."""
+        ...
+
+
+class Held(Protocol):
+    """One part's plaintext in scratch: in memory when small, else in pieces sealed under a key only this process knows."""
+
+    size: int
+    crc: int
+    digests: dict[str, str]  # digest name -> digest text
+
+    def chunks(self) -> Iterator[bytes]: ...
+    def drop(self) -> None: ...
+
+
+class Scratch(Protocol):
+    """Plaintext on its way, never readable after this process. Blocking: called off the event loop. Emptied at start."""
+
+    def hold(self, chunks: Iterator[bytes], size: int, digests: Sequence[str]) -> Held:
+        """Copy a part in, digesting on the way. Raises NoRoom, PartChanged when it is not ``size`` bytes long."""
+        ...
+
+
+# ---- other gateways --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedReceipt:
+    """A receipt's exact bytes and its detached signature."""
+
+    body: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """One exchange for one next hop. ``read(offset)`` yields the ciphertext from there and is called off the event loop."""
+
+    exchange: str
+    transmittal_digest: str
+    cover: bytes
+    size: int
+    inline: bytes | None
+    read: Callable[[int], Iterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipted:
+    """200: the exchange is durable and good over there; one receipt a recipient."""
+
+    receipts: tuple[SignedReceipt, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """202: bytes are missing (``upload``: continue at ``offset``), or the answer follows (``verifying``, ``held``)."""
+
+    state: Literal["upload", "verifying", "held"]
+    offset: int
+
+
+Answer = Receipted | Pending
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptAnswer:
+    """What became of one receipt sent: ``ok``, or a problem code; only a retryable one is sent again."""
+
+    digest: str
+    code: str
+    retryable: bool
+
+
+class Link(Protocol):
+    """The way to other gateways. One attempt each; raises Unreachable or PeerProblem."""
+
+    async def send(self, gateway: str, parcel: Parcel) -> Answer: ...
+    async def send_receipts(self, gateway: str, receipts: Sequence[SignedReceipt]) -> tuple[ReceiptAnswer, ...]: ...
+
+
+class Arrivals(Protocol):
+    """What the peer server calls. ``peer`` is the gateway id the TLS certificate proved. Raises ProblemError for everything not answered."""
+
+    async def offer(self, peer: str, cover: bytes, content: bytes | None) -> Answer:
+        """A cover, with the whole ciphertext when it came in the same request."""
+        ...
+
+    async def offset(self, peer: str, exchange: str, transmittal_digest: str) -> int: ...
+    async def append(self, peer: str, exchange: str, transmittal_digest: str, offset: int, chunks: AsyncIterator[bytes]) -> Answer:
+        """Bytes from ``offset`` on; Pending("upload") with the durable offset while some are missing."""
+        ...
+
+    async def receipts(self, peer: str, receipts: Sequence[SignedReceipt]) -> tuple[ReceiptAnswer, ...]: ...
+
+
+# ---- what people watch -----------------------------------------------------------------------------------------------------------
+
+
+class Gauges(Protocol):
+    """Counting for operators; must never raise."""
+
+    def outcome(self, direction: Direction, state: State, level: str, peer: str) -> None: ...
+    def latency(self, stage: str, seconds: float) -> None: ...
+    def bytes_moved(self, direction: Direction, peer: str, count: int) -> None: ...
+    def refused(self, code: str, peer: str) -> None: ...
+
+
+class DirectorySource(Protocol):
+    """Where newer directories come from. One attempt; raises Unreachable."""
+
+    async def head(self) -> tuple[bytes, bytes]:
+        """Head bytes and signature."""
+        ...
+
+    async def entry(self, digest: str) -> bytes: ...
