@@ -21,9 +21,10 @@ from gateway.core.step import Step, StoredContent, Work
 
 
 class Clock(Protocol):
-    """The moment, aware and in UTC, asked once a step."""
+    """The moment, aware and in UTC, asked once a step; ``monotonic`` in seconds, never set by anybody."""
 
     def now(self) -> datetime: ...
+    def monotonic(self) -> float: ...
 
 
 class TokenSource(Protocol):
