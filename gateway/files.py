@@ -1,0 +1,56 @@
+"""Writing files so that a crash leaves the old one or the new one, and nothing in between.
+
+For configuration, keys, certificates and the pilot authority's records; content has its own room (``gateway.store``).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from crypto.randomness import random_bytes
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Put ``data`` under ``path``: whole, synced, with these permissions from the first byte on."""
+    temporary = path.with_name(f".{path.name}.{random_bytes(6).hex()}.part")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)  # whatever the umask says
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in this folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: Path, *, private: bool = False) -> Path:
+    """The folder, made with its parents when missing; ``private`` ones are for their owner alone."""
+    path.mkdir(parents=True, exist_ok=True)
+    if private:
+        path.chmod(0o700)
+    return path
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on this file while inside; others wait. The kernel releases it when the process dies."""
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,267 @@
+"""A gateway's home: one folder with its configuration, keys, certificates, trust, policy, directory, data and office.
+
+    HOME/gateway.toml                              configuration (gateway.config)
+    HOME/keys/{sign,encrypt}-<suite>.pem           organisation keys, PKCS#8, encrypted, 0600; old ones encrypt-<suite>.old-<n>.pem
+    HOME/keys/{tls,log}.pem, HOME/keys/storage.key the gateway's own keys, sealed under the same passphrase
+    HOME/certs/                                    the certificate of each organisation key and of tls, under the same names
+    HOME/trust/roots/*.pem, trust/crls/*.crl, trust/directory-authority.pem
+    HOME/policies/*.toml
+    HOME/directory/<version>/{head.json,head.p7s}, HOME/directory/entries/   the last good directory
+    HOME/data/{yizhan.db,mark,blobs/,uploads/,scratch/}                       gateway.store owns what is in there
+    HOME/office/                                   the folder office, when that is the adapter
+
+Loaders read a file each time they are called; whoever needs a value often keeps it. No loader puts a key or the passphrase into an error.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from crypto.certificates import Certificate, Trust
+from crypto.content_cipher import StorageKey
+from crypto.digests import parse_digest
+from crypto.errors import KeyUnusable, YizhanError
+from crypto.keys import KeySigner, KeyUnwrapper, PrivateKey, Signer, Unwrapper
+from crypto.notes import LogKey
+from crypto.suites import INTL_1, SUITES
+from gateway.config import FILE_NAME, Config, read_config
+from gateway.core.errors import BadConfiguration
+from gateway.core.policy.load import load_policy
+from gateway.core.policy.model import Policy
+from gateway.files import make_folder, sync_folder, write_atomic
+from gateway.storage_key_file import open_storage_key
+
+PASSPHRASE_VARIABLE = "YIZHAN_PASSPHRASE"
+MAX_PASSPHRASE = 1024
+MAX_TRUST_FILE = 16 * 1024 * 1024  # a revocation list of a large national CA is a few MiB
+_VERSION = re.compile(r"\d{12}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """What a TLS context needs: our chain and encrypted key, and the roots a peer's certificate must lead to."""
+
+    certificate: Path
+    key: Path
+    passphrase: bytes
+    roots_pem: str
+
+    def __repr__(self) -> str:
+        return f"TlsFiles(certificate={self.certificate})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryBundle:
+    """The exact bytes of one directory version: head, its signature, entries by digest text."""
+
+    version: int
+    head: bytes
+    signature: bytes
+    entries: Mapping[str, bytes]
+
+
+class Home:
+    """An existing home whose configuration holds."""
+
+    __slots__ = ("config", "path")
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path = path
+        self.config = config
+
+    @classmethod
+    def open(cls, path: Path | str) -> Home:
+        """The home in this folder. Raises BadConfiguration."""
+        folder = Path(path).absolute()
+        if not folder.is_dir():
+            raise BadConfiguration(f"{folder}: no such home; `yizhan init` makes one", file=str(folder), key="")
+        return cls(folder, read_config(folder / FILE_NAME))
+
+    # ---- places ------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def keys(self) -> Path:
+        return self.path / "keys"
+
+    @property
+    def certs(self) -> Path:
+        return self.path / "certs"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def database(self) -> Path:
+        return self.data / "yizhan.db"
+
+    @property
+    def mark(self) -> Path:
+        """Where the size of the last checkpoint is kept outside the database."""
+        return self.data / "mark"
+
+    @property
+    def office(self) -> Path:
+        return self.path / self.config.office.path
+
+    @property
+    def crls(self) -> Path:
+        return self.path / self.config.trust.crls
+
+    @property
+    def policy_file(self) -> Path:
+        return self.path / self.config.policy.file
+
+    # ---- keys --------------------------------------------------------------------------------------------------------------------
+
+    def passphrase(self) -> bytes:
+        """What opens the key files. Raises BadConfiguration when neither the environment nor the configured file has it."""
+        from_environment = os.environ.get(PASSPHRASE_VARIABLE)
+        if from_environment:
+            return from_environment.encode()
+        name = self.config.keys.passphrase_file
+        if not name:
+            message = f"{self.path / FILE_NAME}: keys.passphrase_file: missing, and {PASSPHRASE_VARIABLE} is not set"
+            raise BadConfiguration(message, file=str(self.path / FILE_NAME), key="keys.passphrase_file")
+        file = self.path / name
+        try:
+            text = file.read_bytes().strip()
+        except OSError as problem:
+            raise BadConfiguration(f"{file}: cannot be read: {problem.strerror}", file=str(file), key="keys.passphrase_file") from problem
+        if not 0 < len(text) <= MAX_PASSPHRASE:
+            raise BadConfiguration(f"{file}: must hold one line of 1 to {MAX_PASSPHRASE} bytes", file=str(file), key="keys.passphrase_file")
+        return text
+
+    def signers(self) -> dict[str, Signer]:
+        """The organisation's signer of each suite it has. Raises KeyUnusable."""
+        found: dict[str, Signer] = {}
+        for suite in SUITES:
+            if (self.keys / f"sign-{suite}.pem").exists():
+                found[suite] = KeySigner(self._private_key(f"sign-{suite}"), self.certificate(f"sign-{suite}"))
+        return found
+
+    def unwrappers(self) -> dict[str, tuple[Unwrapper, ...]]:
+        """The encryption keys of each suite, the current one first, then older ones that still open what was sent to them."""
+        found: dict[str, tuple[Unwrapper, ...]] = {}
+        for suite in SUITES:
+            names = [f"encrypt-{suite}"] if (self.keys / f"encrypt-{suite}.pem").exists() else []
+            names += sorted((file.stem for file in self.keys.glob(f"encrypt-{suite}.old-*.pem")), reverse=True)
+            if names:
+                found[suite] = tuple(KeyUnwrapper(self._private_key(name), self.certificate(name)) for name in names)
+        return found
+
+    def certificate(self, name: str) -> Certificate:
+        """The certificate ``certs/<name>.pem``. Raises KeyUnusable when it is missing or unreadable."""
+        return Certificate.from_pem(self._key_file(self.certs / f"{name}.pem"))
+
+    def storage_key(self) -> StorageKey:
+        """The key of holds, own copies and private metadata. Raises KeyUnusable."""
+        return open_storage_key(self._key_file(self.keys / "storage.key"), self.passphrase())
+
+    def log_key(self) -> LogKey:
+        """The key that signs checkpoints. Raises KeyUnusable."""
+        return LogKey.from_pkcs8(self._key_file(self.keys / "log.pem"), self.passphrase(), name=log_name(self.config))
+
+    def tls(self) -> TlsFiles:
+        """What the gateway's TLS sockets need. Raises KeyUnusable, BadConfiguration."""
+        certificate, key = self.certs / "tls.pem", self.keys / "tls.pem"
+        for file in (certificate, key):
+            self._key_file(file)
+        roots = "".join(root.pem for root in self.trust().roots if root.suite is INTL_1)
+        return TlsFiles(certificate=certificate, key=key, passphrase=self.passphrase(), roots_pem=roots)
+
+    def _private_key(self, name: str) -> PrivateKey:
+        return PrivateKey.from_pkcs8(self._key_file(self.keys / f"{name}.pem"), self.passphrase())
+
+    def _key_file(self, file: Path) -> bytes:
+        try:
+            return file.read_bytes()
+        except OSError as problem:
+            raise KeyUnusable(f"{file}: cannot be read: {problem.strerror}", file=str(file)) from problem
+
+    # ---- trust, policy -----------------------------------------------------------------------------------------------------------
+
+    def trust(self) -> Trust:
+        """Roots and revocation lists as they lie in the home now. Raises BadConfiguration."""
+        folder = self.path / self.config.trust.roots
+        roots = tuple(self._trusted_certificate(file, "trust.roots") for file in sorted(folder.glob("*.pem")))
+        if not roots:
+            raise BadConfiguration(f"{folder}: no root certificate (*.pem)", file=str(folder), key="trust.roots")
+        return Trust(roots=roots, crls=tuple(self._read(file, "trust.crls") for file in sorted(self.crls.glob("*.crl"))))
+
+    def keep_crl(self, name: str, crl: bytes) -> None:
+        """Put a revocation list into the home, replacing the one of that name. The caller has verified it."""
+        write_atomic(self.crls / name, crl)
+
+    def directory_authority(self) -> Certificate:
+        """The certificate that signs the directory. Raises BadConfiguration."""
+        return self._trusted_certificate(self.path / self.config.trust.directory_authority, "trust.directory_authority")
+
+    def policy(self) -> tuple[Policy, bytes]:
+        """The policy in force and the exact bytes of its file. Raises BadConfiguration."""
+        data = self._read(self.policy_file, "policy.file")
+        return load_policy(data, source=str(self.policy_file)), data
+
+    def _trusted_certificate(self, file: Path, key: str) -> Certificate:
+        try:
+            return Certificate.from_pem(self._read(file, key))
+        except YizhanError as problem:
+            raise BadConfiguration(f"{file}: not a certificate: {problem}", file=str(file), key=key) from problem
+
+    def _read(self, file: Path, key: str) -> bytes:
+        try:
+            if file.stat().st_size > MAX_TRUST_FILE:
+                raise BadConfiguration(f"{file}: larger than {MAX_TRUST_FILE} bytes", file=str(file), key=key)
+            return file.read_bytes()
+        except OSError as problem:
+            raise BadConfiguration(f"{file}: cannot be read: {problem.strerror}", file=str(file), key=key) from problem
+
+    # ---- the last good directory -------------------------------------------------------------------------------------------------
+
+    def directory(self) -> DirectoryBundle | None:
+        """The newest directory kept, unverified; None before the first."""
+        folder = self.path / "directory"
+        versions = sorted(place.name for place in folder.glob("*") if _VERSION.fullmatch(place.name)) if folder.is_dir() else []
+        if not versions:
+            return None
+        place = folder / versions[-1]
+        entries = {_digest_of(file): file.read_bytes() for file in (folder / "entries").glob("*.json")}
+        return DirectoryBundle(
+            version=int(versions[-1]), head=(place / "head.json").read_bytes(), signature=(place / "head.p7s").read_bytes(), entries=entries
+        )
+
+    def keep_directory(self, bundle: DirectoryBundle) -> None:
+        """Keep a verified directory. A crash leaves the version before in force: the folder of a version appears complete."""
+        folder = self.path / "directory"
+        entries = make_folder(folder / "entries")
+        for digest, body in bundle.entries.items():
+            file = entries / entry_file_name(digest)
+            if not file.exists():
+                write_atomic(file, body)
+        place = folder / f"{bundle.version:012d}"
+        if place.exists():
+            return
+        growing = make_folder(folder / f".{place.name}.part")
+        write_atomic(growing / "head.json", bundle.head)
+        write_atomic(growing / "head.p7s", bundle.signature)
+        growing.rename(place)
+        sync_folder(folder)
+
+
+def entry_file_name(digest: str) -> str:
+    """The file an entry of that digest lives in. Raises Malformed for anything that is no digest."""
+    name, raw = parse_digest(digest)
+    return f"{name}-{raw.hex()}.json"
+
+
+def _digest_of(file: Path) -> str:
+    return file.stem.replace("-", ":", 1)
+
+
+def log_name(config: Config) -> str:
+    """The name of this node's log key: what stands before the year in every log origin."""
+    return f"{config.gateway.id}/{config.gateway.node}"
