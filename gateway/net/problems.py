@@ -1,0 +1,172 @@
+"""Problem documents (RFC 9457): the one table from our words and errors to HTTP status (docs/protocol.md, Problems).
+
+The answer names the word and nothing else; the precise reason stays in our own log. A stranger always hears ``unknown-peer``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from crypto.errors import Malformed, UnknownSuite, YizhanError
+from gateway.core.errors import JournalStopped, NoRoom, ProblemError, TooManyUploads
+
+CONTENT_TYPE = "application/problem+json"
+HEADER = "Yizhan-Problem"  # carries the word too, for the answers to HEAD, which have no body
+TYPE_PREFIX = "urn:yizhan:problem:"
+MAX_PROBLEM = 16 * 1024  # a problem document is a few hundred bytes; more is no problem document
+MAX_RETRY_AFTER = 24 * 3600  # a peer may not talk us into waiting longer than a day
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemRow:
+    """One word: its status, whether trying again can help when nothing else is said, and its meaning for the reader."""
+
+    status: int
+    retryable: bool
+    title: str
+
+
+def _row(status: int, retryable: bool, title: str) -> ProblemRow:
+    return ProblemRow(status=status, retryable=retryable, title=title)
+
+
+PROBLEMS: dict[str, ProblemRow] = {
+    "malformed": _row(400, False, "The request or the object in it is not of the format it claims"),
+    "unknown-peer": _row(403, True, "The certificate of the connection is none the directory lists for a gateway"),
+    "not-carrier": _row(403, True, "The peer is neither the sender's gateway nor allowed to carry for it"),
+    "directory-unknown": _row(503, True, "The directory version named is not here yet"),
+    "directory-expired": _row(503, True, "No directory is in force here"),
+    "not-ours": _row(421, True, "The recipient is not served by this gateway"),
+    "envelope-mismatch": _row(422, True, "An envelope is missing, spare, or not of the digest the transmittal states"),
+    "signature-invalid": _row(422, True, "The signature does not hold"),
+    "signer-not-listed": _row(422, True, "The signing certificate is not listed for the sender in the directory"),
+    "token-missing": _row(422, True, "The time-stamp token that policy asks for is missing"),
+    "token-invalid": _row(422, True, "The time-stamp token does not hold"),
+    "clock": _row(422, True, "A time lies outside what the clocks allow"),
+    "chain-invalid": _row(422, True, "A certificate chain does not lead to a configured root at that time"),
+    "crl-stale": _row(503, True, "The revocation list here is out of date"),
+    "revoked": _row(422, False, "A certificate was revoked before it was used"),
+    "expired": _row(422, False, "The exchange has expired"),
+    "lifetime": _row(422, False, "The exchange claims a longer life than policy allows"),
+    "policy-refused": _row(403, False, "Policy does not let this exchange in"),
+    "duplicate-other": _row(409, False, "The exchange is known here with another transmittal"),
+    "ciphertext-mismatch": _row(422, True, "The ciphertext is not of the size or digest the transmittal states"),
+    "content-invalid": _row(422, False, "The content does not open to what the transmittal states"),
+    "no-room": _row(507, True, "Not enough disk room"),
+    "busy": _row(503, True, "The gateway has as much work as it may take"),
+    "not-found": _row(404, False, "No such thing here, for this peer"),
+    "offset-mismatch": _row(409, True, "The upload continues at another offset"),
+    "too-large": _row(413, False, "The request is larger than this route allows"),
+    "too-slow": _row(408, True, "The request came slower than the lowest rate allowed"),
+    "too-many": _row(429, True, "The peer has as many requests or uploads open as it may"),
+    "stopping": _row(503, True, "The gateway is shutting down"),
+    "internal": _row(500, True, "The gateway failed"),
+}
+
+# Errors that may escape the flow without having been put into a word there. Everything else is our defect: ``internal``.
+_WORDS: tuple[tuple[type[YizhanError], str], ...] = (
+    (Malformed, "malformed"),
+    (UnknownSuite, "malformed"),
+    (NoRoom, "no-room"),
+    (TooManyUploads, "too-many"),
+    (JournalStopped, "stopping"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What a peer is told: a word, its row, and the two facts that help it to go on."""
+
+    word: str
+    status: int
+    retryable: bool
+    offset: int | None = None  # with offset-mismatch: where the upload continues
+    retry_after: int | None = None  # seconds
+
+    def to_bytes(self) -> bytes:
+        """The document: canonical JSON."""
+        body: dict[str, Any] = {
+            "code": self.word,
+            "retryable": self.retryable,
+            "status": self.status,
+            "title": PROBLEMS[self.word].title,
+            "type": TYPE_PREFIX + self.word,
+        }
+        if self.offset is not None:
+            body["offset"] = self.offset
+        return msgspec.json.encode(body, order="sorted")
+
+    def headers(self) -> dict[str, str]:
+        """The headers that go with it."""
+        headers = {"Content-Type": CONTENT_TYPE, HEADER: self.word}
+        if self.offset is not None:
+            headers["Upload-Offset"] = str(self.offset)
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
+        return headers
+
+
+def problem(word: str, **facts: int | None) -> Problem:
+    """The problem of that word as the table has it. A word outside the table is a defect of ours (KeyError)."""
+    row = PROBLEMS[word]
+    return Problem(word=word, status=row.status, retryable=row.retryable, offset=facts.get("offset"), retry_after=facts.get("retry_after"))
+
+
+def problem_of(error: BaseException) -> Problem:
+    """The one mapping from what was raised to what is answered."""
+    if isinstance(error, ProblemError):
+        row = PROBLEMS.get(error.problem)
+        if row is None:
+            return problem("internal")
+        return Problem(
+            word=error.problem,
+            status=row.status,
+            retryable=error.retryable,
+            offset=error.facts.get("offset"),
+            retry_after=error.facts.get("retry_after"),
+        )
+    for kind, word in _WORDS:
+        if isinstance(error, kind):
+            return problem(word)
+    return problem("internal")
+
+
+def is_defect(error: BaseException) -> bool:
+    """Whether our log needs the traceback: the error has no word of its own."""
+    if isinstance(error, ProblemError):
+        return error.problem not in PROBLEMS
+    return not isinstance(error, tuple(kind for kind, _ in _WORDS))
+
+
+class ReadProblem(msgspec.Struct, frozen=True):
+    """A problem document as a peer sent it: what we act on, nothing else. Members we do not know are skipped (RFC 9457 §3.2)."""
+
+    code: str
+    retryable: bool
+    offset: int | None = None
+
+
+_PROBLEM_DECODER = msgspec.json.Decoder(ReadProblem)
+_WORD_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+MAX_WORD = 40  # the longest word of the table has 19 characters
+
+
+def read_problem(body: bytes) -> ReadProblem:
+    """The problem a peer stated. A word unknown to us is taken as it is. Raises Malformed."""
+    if len(body) > MAX_PROBLEM:
+        raise Malformed("a problem document above its ceiling", size=len(body))
+    try:
+        read = _PROBLEM_DECODER.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed("not a problem document") from error
+    if not is_word(read.code) or (read.offset is not None and read.offset < 0):
+        raise Malformed("not a problem document of this protocol")
+    return read
+
+
+def is_word(text: str) -> bool:
+    """Whether this may be a problem word: it goes into logs and metric labels."""
+    return 0 < len(text) <= MAX_WORD and _WORD_CHARACTERS.issuperset(text)
