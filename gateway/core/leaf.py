@@ -1,0 +1,104 @@
+"""One entry of the audit log (docs/format.md, Leaf): what happened, to which exchange, by whom, under which policy.
+
+A leaf never holds what erasure law may one day demand back, nor a digest of plain content: personal data stand outside, bound by a
+salted HMAC, and ``actor.id`` is a random account number.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+
+from gateway.core.canonical import DigestText, ExchangeId, Natural, OrgCode, TimeText, Wire, parse_time, version
+from gateway.core.document import LevelId
+from gateway.core.transmittal import DirectoryRef, PolicyRef
+
+MAX_LEAF_BYTES = 4096  # keeps an entry bundle of 256 leaves (C2SP tlog-tiles) at 1 MiB
+
+Word = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?\Z")]
+AccountId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.@_-]{0,62}[A-Za-z0-9])?\Z")]
+Party = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.:_-]{0,94}[A-Za-z0-9])?\Z")]
+
+
+class LeafKind(StrEnum):
+    """What a leaf is about. Adding a kind is a change of the format."""
+
+    # the way of an exchange
+    TAKEN = "taken"
+    HELD = "held"
+    RELEASED = "released"
+    REFUSED = "refused"
+    SEALED = "sealed"
+    DISPATCHED = "dispatched"
+    RELAYED = "relayed"
+    ARRIVED = "arrived"
+    ACCEPTED = "accepted"
+    QUARANTINED = "quarantined"
+    DELIVERED = "delivered"
+    DELIVERY_FAILED = "delivery-failed"
+    SIGNED_FOR = "signed-for"
+    RETURNED = "returned"
+    WITHDRAW_ASKED = "withdraw-asked"
+    WITHDRAWN = "withdrawn"
+    WITHDRAWAL_REFUSED = "withdrawal-refused"
+    VOIDED = "voided"
+    EXPIRED = "expired"
+    STUCK = "stuck"
+    UNCONFIRMED = "unconfirmed"
+    RETRIED = "retried"
+    RECEIPT = "receipt"  # a receipt of another came in
+    # what must be noticed
+    NOT_ENTITLED = "not-entitled"  # a signed statement by somebody who may not make it
+    CONTRADICTION = "contradiction"  # a sender or recipient contradicts itself under signature
+    EQUIVOCATION = "equivocation"  # one directory version, two digests
+    ALARM = "alarm"
+    # the gateway itself
+    STARTED = "started"
+    STOPPED = "stopped"
+    ORIGIN = "origin"  # the first leaf of a log; ``object`` is the digest of the last checkpoint of the origin before
+    POLICY = "policy"  # a policy came into force
+    DIRECTORY = "directory"  # a directory came into force
+    ROOTS = "roots"  # both trees' roots at one size
+    EVIDENCE = "evidence"  # evidence was exported
+    ERASED = "erased"
+
+
+class Actor(Wire, frozen=True, kw_only=True):
+    """Who acted: a random account number (or the gateway's id for the machine), in which role, proved how."""
+
+    auth: Word
+    id: AccountId
+    role: Word
+
+
+class Leaf(Wire, frozen=True, kw_only=True):
+    """One entry of the audit log; a field that does not apply is left out."""
+
+    MAX_BYTES: ClassVar[int] = MAX_LEAF_BYTES
+
+    actor: Actor
+    at: TimeText
+    directory: DirectoryRef | None = None
+    dst: Party | None = None
+    exchange: ExchangeId | None = None
+    kind: LeafKind
+    level: LevelId | None = None
+    object: DigestText | None = None
+    outcome: Word
+    policy: PolicyRef | None = None
+    reason: Word | None = None
+    recipient: OrgCode | None = None
+    size: Natural | None = None
+    src: Party | None = None
+    v: Literal["yizhan-leaf/1"] = version("yizhan-leaf/1")
+
+    def __post_init__(self) -> None:
+        parse_time(self.at)
+
+    @property
+    def moment(self) -> datetime:
+        """When it happened; never earlier than the leaf before."""
+        return parse_time(self.at)

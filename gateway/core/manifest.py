@@ -1,0 +1,109 @@
+"""The manifest 清单: what is inside the sealed content (docs/format.md, Manifest).
+
+It travels encrypted as the first member of the content; its digest in the signed transmittal is what commits to the plaintext.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+
+from crypto.digests import digest
+from crypto.errors import Malformed, Unverified
+from crypto.suites import suite_named
+from gateway.core.canonical import DigestText, ExchangeId, OrgCode, Wire, check_text, version
+from gateway.core.document import Document, LevelId, UrgencyId
+from gateway.core.levels import LEVELS
+from gateway.core.transmittal import Transmittal
+
+MAX_MANIFEST_BYTES = 1024 * 1024  # read into memory whole before anything of it is believed: 1,000 parts and the longest metadata fit
+MAX_PARTS = 1_000  # beyond it the central directory would need ZIP64 counts; no document comes near
+MAX_PART_BYTES = 68_719_476_704  # a part cannot be larger than the content
+MAX_NAME_CHARACTERS = 120
+MAX_NAME_BYTES = 255  # what common file systems take for one name
+MANIFEST_NAME = "manifest.json"
+
+PartRole = Literal["body", "attachment"]
+MediaType = Annotated[str, msgspec.Meta(max_length=127, pattern=r"^[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*\Z")]
+Nonce = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9+/]{21}[AQgw]==\Z")]  # base64 of exactly 16 bytes, unused bits zero
+
+
+class PartEntry(Wire, frozen=True, kw_only=True):
+    """One part of the document: its file name, what it is, its own level, and what commits to its bytes."""
+
+    digest: DigestText
+    level: LevelId
+    media_type: MediaType
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARACTERS)]
+    role: PartRole
+    size: Annotated[int, msgspec.Meta(ge=0, le=MAX_PART_BYTES)]
+
+    def __post_init__(self) -> None:
+        check_part_name(self.name)
+
+
+class ManifestSender(Wire, frozen=True, kw_only=True):
+    """The sending organisation, repeated inside the seal."""
+
+    org: OrgCode
+
+
+class Manifest(Wire, frozen=True, kw_only=True):
+    """What is inside: the document's metadata and its parts in order, the body first."""
+
+    MAX_BYTES: ClassVar[int] = MAX_MANIFEST_BYTES
+
+    document: Document
+    exchange: ExchangeId
+    level: LevelId
+    nonce: Nonce
+    parts: Annotated[tuple[PartEntry, ...], msgspec.Meta(min_length=1, max_length=MAX_PARTS)]
+    sender: ManifestSender
+    urgency: UrgencyId
+    v: Literal["yizhan-manifest/1"] = version("yizhan-manifest/1")
+
+    def __post_init__(self) -> None:
+        if [part.role for part in self.parts].count("body") != 1:
+            raise Malformed("a document has exactly one body")
+        names = {part.name.casefold() for part in self.parts}
+        if len(names) != len(self.parts):
+            raise Malformed("two parts share a name but for case")
+        if any(LEVELS[part.level].rank > LEVELS[self.level].rank for part in self.parts):
+            raise Malformed("a part is above the level of its document")
+
+    def check_against(self, transmittal: Transmittal, data: bytes) -> None:
+        """Whether this manifest, spelled by ``data``, is what that transmittal's signature commits to.
+
+        Raises Unverified naming the equality that fails.
+        """
+        content = transmittal.content
+        suite = suite_named(transmittal.suite)
+        exchange = transmittal.refs[0] if transmittal.kind == "supplement" else transmittal.id
+        equalities = (
+            ("manifest-digest", content is not None and digest(suite.digest, data) == content.manifest),
+            ("manifest-exchange", self.exchange == exchange),
+            ("manifest-sender", self.sender.org == transmittal.sender.org),
+            ("manifest-level", self.level == transmittal.level),
+            ("manifest-urgency", self.urgency == transmittal.urgency),
+            ("part-digest-suite", all(part.digest.startswith(suite.digest + ":") for part in self.parts)),
+        )
+        for check, holds in equalities:
+            if not holds:
+                raise Unverified(f"the manifest does not belong to its transmittal: {check}", check=check, exchange=transmittal.id)
+
+
+def check_part_name(name: str) -> str:
+    """The name itself when a part may have it. Raises Malformed.
+
+    A name is one component on every file system: no separators of any platform, no leading or trailing dot or space (Windows drops
+    the trailing ones, so two names would meet), not what the content's first member is called.
+    """
+    check_text(name)
+    if not 1 <= len(name) <= MAX_NAME_CHARACTERS or len(name.encode()) > MAX_NAME_BYTES:
+        raise Malformed(f"a part name has 1 to {MAX_NAME_CHARACTERS} characters and at most {MAX_NAME_BYTES} bytes", name=name[:40])
+    if any(character in '/\\:*?"<>|' for character in name) or name[0] in ". " or name[-1] in ". ":
+        raise Malformed(f"not a plain file name: {name!r}", name=name)
+    if name.casefold() == MANIFEST_NAME:
+        raise Malformed(f"{MANIFEST_NAME} is not a part", name=name)
+    return name
