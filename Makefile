@@ -1,0 +1,85 @@
+# Each target sets up what it needs from the hash-pinned locks with nothing but python3, its venv and pip; again only when a lock changed.
+#   make demo [ARGS='--once --json out.json']     a small city of agencies exchanges documents on this machine
+#   make test | lint | bench | vectors | test-all | lock | clean
+
+PYTHON ?= python3
+VENV   ?= .venv
+RUN    := $(VENV)/bin/python
+PURE   := crypto/*,gateway/core/*
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint bench vectors lock clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# ---- environments ----------------------------------------------------------------------------------------------------------------
+
+# Debian may ship venv without pip inside; then the pip outside installs into it.
+define set_up
+	@echo "== setting up $(1) from $(2)"
+	@$(3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@test -x $(1)/bin/python || $(3) -m venv $(1) 2>/dev/null || $(3) -m venv --clear --without-pip $(1)
+	@pip="$(1)/bin/python -m pip"; $$pip --version >/dev/null 2>&1 || pip="$(3) -m pip --python $(1)/bin/python"; \
+	$$pip install --quiet --disable-pip-version-check --require-hashes -r $(2) && \
+	$$pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+endef
+
+$(VENV)/.ready-demo: requirements/demo.txt
+	$(call set_up,$(VENV),$<,$(PYTHON))
+	@touch $@
+
+$(VENV)/.ready-dev: requirements/dev.txt
+	$(call set_up,$(VENV),$<,$(PYTHON))
+	@touch $@ $(VENV)/.ready-demo
+
+# ---- what people run -------------------------------------------------------------------------------------------------------------
+
+demo: $(VENV)/.ready-demo
+	@$(VENV)/bin/yizhan demo $(ARGS)
+
+bench: $(VENV)/.ready-dev
+	@mkdir -p build
+	@$(VENV)/bin/yizhan bench $(ARGS)
+
+# ---- what keeps it right ---------------------------------------------------------------------------------------------------------
+
+test: $(VENV)/.ready-dev
+	@$(RUN) -m coverage erase
+	$(RUN) -m coverage run -m pytest $(ARGS)
+	$(RUN) -m coverage report --include='$(PURE)' --fail-under=95
+
+vectors: $(VENV)/.ready-dev
+	$(RUN) -m pytest -q -k 'vector' $(ARGS)
+
+lint: $(VENV)/.ready-dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports --no-logo
+	$(RUN) -m pytest -q tests/test_purity.py tests/test_house.py
+
+# The whole suite once for each of these interpreters that runs here (on its own or through pyenv); at least one must.
+test-all:
+	@ran=; for version in 3.11 3.12 3.13; do \
+	  python=python$$version; \
+	  $$python -c '' 2>/dev/null || python="$$(pyenv prefix $$version 2>/dev/null)/bin/python"; \
+	  if $$python -c '' 2>/dev/null; then \
+	    echo "== Python $$version"; $(MAKE) --no-print-directory test VENV=.venv-$$version PYTHON=$$python || exit 1; ran=1; \
+	  else echo "== Python $$version is not installed: skipped"; fi; \
+	done; test -n "$$ran"
+
+# ---- keeping the locks -----------------------------------------------------------------------------------------------------------
+
+# One resolution for all three: dev first, the smaller ones constrained by it. No index, link or host is written into them.
+COMPILE = CUSTOM_COMPILE_COMMAND='make lock' $(RUN) -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	--build-deps-for=editable --no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(ARGS)
+
+lock: $(VENV)/.ready-dev
+	$(COMPILE) --extra demo --extra test --extra lint --extra bench --output-file requirements/dev.txt pyproject.toml
+	$(COMPILE) --constraint requirements/dev.txt --extra demo --output-file requirements/demo.txt pyproject.toml
+	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/run.txt pyproject.toml
+
+clean:
+	rm -rf build .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
