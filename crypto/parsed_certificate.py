@@ -28,7 +28,6 @@ from crypto.pkix import (
     TbsCertificate,
     name_text,
     read_name,
-    suite_of_key,
 )
 from crypto.suites import Suite
 
@@ -82,6 +81,7 @@ class Certificate:
     uris: tuple[str, ...]
     dns_names: tuple[str, ...]
     is_ca: bool
+    path_length: int | None  # authorities allowed below this one; None without limit
     key_identifier: bytes | None
     fingerprint: str  # "sha256:<hex>" of the DER
     _key: PublicKey | None
@@ -175,7 +175,7 @@ def _read(parsed: x509.Certificate, der: bytes) -> Certificate:
     if tbs.version != 2 or not 0 < tbs.serial < MAX_SERIAL or asn1.encode_der(tbs.signature) != _outer_algorithm(der):
         raise ValueError("not version 3, or a bad serial number, or two signature algorithms")  # RFC 5280 4.1.2.1, 4.1.2.2, 4.1.1.2
     spki = asn1.encode_der(tbs.spki)
-    suite = suite_of_key(spki)
+    key = _key(spki)
     name = read_name(tbs.subject)
     usage = _extension(parsed, x509.KeyUsage)
     eku = _extension(parsed, x509.ExtendedKeyUsage)
@@ -190,7 +190,7 @@ def _read(parsed: x509.Certificate, der: bytes) -> Certificate:
         serial=tbs.serial,
         not_before=parsed.not_valid_before_utc,
         not_after=parsed.not_valid_after_utc,
-        suite=suite,
+        suite=key.suite if key else None,
         signature_algorithm=parsed.signature_algorithm_oid,
         spki=spki,
         organisation=_organisation(name),
@@ -200,10 +200,18 @@ def _read(parsed: x509.Certificate, der: bytes) -> Certificate:
         uris=tuple(names.value.get_values_for_type(x509.UniformResourceIdentifier)) if names else (),
         dns_names=tuple(names.value.get_values_for_type(x509.DNSName)) if names else (),
         is_ca=constraints is not None and constraints.value.ca,
+        path_length=constraints.value.path_length if constraints else None,
         key_identifier=identifier.value.digest if identifier else None,
         fingerprint=digest("sha256", der),
-        _key=PublicKey.from_spki(spki) if suite else None,
+        _key=key,
     )
+
+
+def _key(spki: bytes) -> PublicKey | None:
+    try:
+        return PublicKey.from_spki(spki)
+    except UnknownSuite:
+        return None
 
 
 def _outer_algorithm(der: bytes) -> bytes:

@@ -15,9 +15,6 @@ from cryptography.x509 import ObjectIdentifier as Oid
 from crypto.errors import Malformed
 from crypto.suites import GM_1, INTL_1, DigestName, Suite
 
-EC_PUBLIC_KEY: Final = Oid("1.2.840.10045.2.1")
-SM2_CURVE: Final = Oid("1.2.156.10197.1.301")
-P256_CURVE: Final = Oid("1.2.840.10045.3.1.7")
 SM2_WITH_SM3: Final = Oid("1.2.156.10197.1.501")
 ECDSA_WITH_SHA256: Final = Oid("1.2.840.10045.4.3.2")
 SM3: Final = Oid("1.2.156.10197.1.401")
@@ -33,7 +30,6 @@ TIME_STAMPING: Final = Oid("1.3.6.1.5.5.7.3.8")
 DIRECTORY_AUTHORITY: Final = Oid(f"2.25.{0x9C1A1B06C808413BBAC245F99DB23528}")
 
 _SIGNATURES: Final[dict[str, Oid]] = {GM_1.id: SM2_WITH_SM3, INTL_1.id: ECDSA_WITH_SHA256}
-_CURVES: Final[dict[Oid, Suite]] = {SM2_CURVE: GM_1, P256_CURVE: INTL_1}
 _DIGESTS: Final[dict[DigestName, Oid]] = {"sm3": SM3, "sha256": SHA256}
 
 
@@ -213,15 +209,6 @@ def utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
-def suite_of_key(spki: bytes) -> Suite | None:
-    """The suite a SubjectPublicKeyInfo belongs to, or None for keys of no suite (RSA, Ed25519, other curves)."""
-    try:
-        info = asn1.decode_der(SubjectPublicKeyInfo, spki)
-    except ValueError:
-        return None
-    return _CURVES.get(info.algorithm.curve) if info.algorithm.algorithm == EC_PUBLIC_KEY else None
-
-
 def key_bits(spki: bytes) -> bytes:
-    """The content of the BIT STRING of a key of one of our suites: the uncompressed point."""
+    """The point of a key of one of our suites, as its BIT STRING carries it."""
     return asn1.decode_der(SubjectPublicKeyInfo, spki).key.as_bytes()

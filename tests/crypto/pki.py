@@ -1,0 +1,168 @@
+"""A whole small PKI per suite, built with our own authority: for tests that need real keys, certificates, trust and lists.
+
+    pki = pki_for(GM_1)                      # built once a session, valid at pki.now
+    pki.finance.signing.signer               # a KeySigner; .certificate, .private
+    pki.trust                                # roots, the intermediate, fresh lists
+    pki.trust_after(revoked=[(certificate, when, "keyCompromise")], now=later)
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from crypto.ca import IssuingAuthority, Profile, Subject
+from crypto.certificates import Certificate, ChainCache, Trust
+from crypto.keys import KeySigner, KeyUnwrapper, PrivateKey
+from crypto.suites import INTL_1, Suite, suite_named
+
+NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)  # of every certificate but the roots'
+DAYS = 730
+TSA_POLICY = "1.3.6.1.4.1.99999.1.1"
+
+OFFICE_CODE = "11310000MB0001234B"
+FINANCE_CODE = "11310000MB0005678F"
+HEALTH_CODE = "11310000MB000910XR"
+
+
+def organisation_code(first17: str) -> str:
+    """The 18-character code with its check character (GB 32100: weights 3^i mod 31)."""
+    alphabet = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+    total = sum(alphabet.index(character) * pow(3, position, 31) for position, character in enumerate(first17))
+    return first17 + alphabet[-total % 31]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A private key and its certificate."""
+
+    private: PrivateKey
+    certificate: Certificate
+
+    @property
+    def signer(self) -> KeySigner:
+        return KeySigner(private=self.private, certificate=self.certificate)
+
+    @property
+    def unwrapper(self) -> KeyUnwrapper:
+        return KeyUnwrapper(private=self.private, certificate=self.certificate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Organisation:
+    """An agency: its code, name, gateway id and its three certificates. TLS is P-256 in both suites."""
+
+    code: str
+    name: str
+    gateway: str
+    signing: Holder
+    encryption: Holder
+    tls: Holder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pki:
+    """Everything, valid at ``now``. Certificates are issued by ``intermediate``, those for TLS by ``tls_root``."""
+
+    suite: Suite
+    now: datetime
+    root: IssuingAuthority
+    intermediate: IssuingAuthority
+    tls_root: IssuingAuthority
+    office: Organisation
+    finance: Organisation
+    health: Organisation
+    tsa: Holder
+    directory: Holder
+    trust: Trust
+
+    @property
+    def organisations(self) -> tuple[Organisation, ...]:
+        return (self.office, self.finance, self.health)
+
+    @property
+    def cache(self) -> ChainCache:
+        return ChainCache(self.trust)
+
+    @property
+    def crls(self) -> tuple[bytes, ...]:
+        return self.trust.crls
+
+    def issue(self, profile: Profile, subject: Subject, *, at: datetime | None = None, days: int = DAYS, sans: Sequence[str] = ()) -> Holder:
+        """One more certificate with a fresh key, by the intermediate (TLS: by the TLS root)."""
+        authority = self.tls_root if profile is Profile.TLS else self.intermediate
+        return issue(authority, profile, subject, at=at or self.now - (NOW - BEGIN), days=days, sans=sans)
+
+    def crls_after(
+        self, revoked: Sequence[tuple[Certificate, datetime, str | None]] = (), *, now: datetime | None = None, number: int = 2, days: int = 7
+    ) -> tuple[bytes, ...]:
+        """Fresh lists of all three authorities in which these certificates are revoked."""
+        at = now or self.now
+        lists = []
+        for authority in (self.root, self.intermediate, self.tls_root):
+            mine = [(each.serial, when, why) for each, when, why in revoked if each.issuer_der == authority.certificate.subject_der]
+            lists.append(authority.crl(mine, number, at, days))
+        return tuple(lists)
+
+    def trust_after(self, revoked: Sequence[tuple[Certificate, datetime, str | None]] = (), *, now: datetime | None = None) -> Trust:
+        """The trust with such lists in place of the old ones."""
+        return replace(self.trust, crls=self.crls_after(revoked, now=now))
+
+
+def issue(authority: IssuingAuthority, profile: Profile, subject: Subject, *, at: datetime, days: int = DAYS, sans: Sequence[str] = ()) -> Holder:
+    """A fresh key and a certificate for it."""
+    private = PrivateKey.generate(authority.suite)
+    return Holder(private=private, certificate=authority.issue(private.public, profile, subject, at, days, sans=sans))
+
+
+def make_pki(suite: Suite, now: datetime = NOW) -> Pki:
+    """A new PKI whose certificates began two months before ``now`` and whose lists are an hour old."""
+    begin = now - (NOW - BEGIN)
+    root = IssuingAuthority.create_root(suite, f"Test root {suite.id}", begin - timedelta(days=365))
+    below = issue(root, Profile.CA, Subject(common_name=f"Test issuing authority {suite.id}", organisation_name="Test"), at=begin, days=3650)
+    intermediate = IssuingAuthority.load(below.private, below.certificate)
+    tls_root = IssuingAuthority.create_root(INTL_1, "Test TLS root", begin - timedelta(days=365))
+
+    def organisation(code: str, name: str, gateway: str) -> Organisation:
+        subject = Subject(common_name=name, organisation_name=name, organisation_code=code)
+        sans = (f"URI:urn:yizhan:gateway:{gateway}", "DNS:localhost", "IP:127.0.0.1")
+        return Organisation(
+            code=code,
+            name=name,
+            gateway=gateway,
+            signing=issue(intermediate, Profile.SIGN, subject, at=begin),
+            encryption=issue(intermediate, Profile.ENCRYPT, subject, at=begin),
+            tls=issue(tls_root, Profile.TLS, subject, at=begin, sans=sans),
+        )
+
+    authorities = (root, intermediate, tls_root)
+    return Pki(
+        suite=suite,
+        now=now,
+        root=root,
+        intermediate=intermediate,
+        tls_root=tls_root,
+        office=organisation(OFFICE_CODE, "市政府办公室", "gw-office"),
+        finance=organisation(FINANCE_CODE, "市财政局", "gw-finance"),
+        health=organisation(HEALTH_CODE, "市卫生健康委员会", "gw-health"),
+        tsa=issue(intermediate, Profile.TIME_STAMP, Subject(common_name="Test time authority", organisation_name="Test"), at=begin),
+        directory=issue(intermediate, Profile.DIRECTORY, Subject(common_name="Test directory authority", organisation_name="Test"), at=begin),
+        trust=Trust(
+            roots=(root.certificate, tls_root.certificate),
+            intermediates=(intermediate.certificate,),
+            crls=tuple(authority.crl([], 1, now - timedelta(hours=1), 7) for authority in authorities),
+        ),
+    )
+
+
+@functools.cache
+def _cached(suite_id: str) -> Pki:
+    return make_pki(suite_named(suite_id))
+
+
+def pki_for(suite: Suite) -> Pki:
+    """The session's PKI of a suite."""
+    return _cached(suite.id)
