@@ -1,0 +1,244 @@
+"""Detached CMS signatures in one closed profile: CAdES-BES, and CAdES-T once a token is added (docs/format.md, CMS).
+
+One signer, its one certificate inside, five signed attributes, each once. Whoever holds a ``SignedData`` holds exactly these bytes in
+exactly this profile; whether the signature holds over a message is asked with ``verify``, whether to believe the certificate with
+``certificates.verify_chain``, and whether the token holds with ``timestamps.verify_token``.
+
+    signed = sign_detached(transmittal, signer, at=now)
+    signed = signed.with_token(token)
+    SignedData.from_der(signed.der).verify(transmittal)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from cryptography.hazmat import asn1
+from cryptography.x509 import ObjectIdentifier as Oid
+
+from crypto import cms
+from crypto.certificates import Certificate
+from crypto.digests import digest_raw
+from crypto.errors import Malformed, UnknownSuite, Unverified
+from crypto.keys import Signer
+from crypto.pkix import AlgorithmIdentifier, digest_oid, pkix_time, signature_oid, tlv, utc
+from crypto.suites import SUITES, Suite
+
+MAX_SIGNED_DATA: Final = 64 * 1024  # certificate up to 16 KiB, token with the authority's certificates, the rest 1 KiB
+MAX_TOKEN: Final = 32 * 1024  # a token with a chain of three certificates takes about 6 KiB
+MAX_SIGNATURE: Final = 72  # SEQUENCE of two INTEGERs of at most 33 bytes, both suites
+_DIGEST_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedData:
+    """One signature in the closed profile. Holding one proves nothing: see ``verify``."""
+
+    certificate: Certificate
+    certificate_digest: bytes  # what the signer says its certificate is (ESSCertIDv2)
+    signing_time: datetime  # what the signer says; only a token proves a time
+    message_digest: bytes
+    attributes: bytes  # the signed attributes as received, as the DER SET OF the signature is over (RFC 5652 5.4)
+    signature: bytes
+    token: bytes | None  # RFC 3161, over ``signature``
+    der: bytes
+
+    @classmethod
+    def from_der(cls, der: bytes) -> SignedData:
+        """Parse strictly. Raises Malformed for everything outside the profile, UnknownSuite for keys of other kinds."""
+        if len(der) > MAX_SIGNED_DATA:
+            raise Malformed("a SignedData too long", length=len(der), ceiling=MAX_SIGNED_DATA)
+        try:
+            signed = _read(asn1.decode_der(cms.SignedDataInfo, der))
+        except ValueError as error:
+            raise Malformed(f"not a SignedData of our profile: {error}") from error
+        if signed.der != der:
+            raise Malformed("a SignedData outside our profile")
+        return signed
+
+    def with_token(self, token: bytes) -> SignedData:
+        """The same signature with this token in the place of any before it. Raises Malformed."""
+        der = _assemble(self.certificate, _attributes(self), self.signature, _checked_token(token))
+        return replace(self, token=token, der=der)
+
+    @property
+    def suite(self) -> Suite:
+        """The suite of the signature."""
+        return _suite(self.certificate)
+
+    def verify(self, message: bytes) -> None:
+        """Return if the signature holds over the message.
+
+        1. The message has the signed digest. 2. The certificate inside is the one signed for (RFC 5035). 3. The algorithms are the
+        signed ones (RFC 6211): parsing saw to it, for both must be those of the certificate's suite. 4. The signature over the
+        attributes as received holds by the certificate's key. Raises Unverified.
+        """
+        if digest_raw(self.suite.digest, message) != self.message_digest:
+            raise Unverified("the signature is over another message", check="message-digest")
+        if digest_raw(self.suite.digest, self.certificate.der) != self.certificate_digest:
+            raise Unverified("the signature is for another certificate", check="certificate-reference")
+        self.certificate.public_key.verify(self.signature, self.attributes)
+
+
+def sign_detached(message: bytes, signer: Signer, *, at: datetime) -> SignedData:
+    """The signature of one signer over a message that stands elsewhere; ``at`` is stated in whole seconds."""
+    certificate, suite = signer.certificate, signer.suite
+    unsigned = SignedData(
+        certificate=certificate,
+        certificate_digest=digest_raw(suite.digest, certificate.der),
+        signing_time=utc(at).replace(microsecond=0),
+        message_digest=digest_raw(suite.digest, message),
+        attributes=b"",
+        signature=b"",
+        token=None,
+        der=b"",
+    )
+    attributes = _attributes(unsigned)
+    signed_bytes = asn1.encode_der(attributes)
+    signature = signer.sign(signed_bytes)
+    der = _assemble(certificate, attributes, signature, None)
+    return replace(unsigned, attributes=signed_bytes, signature=signature, der=der)
+
+
+# ---- reading: take out what may vary ---------------------------------------------------------------------------------------------
+
+
+def _read(info: cms.SignedDataInfo) -> SignedData:
+    """The values of a structure, with the DER they make: the caller compares it with what came. Raises Malformed, ValueError."""
+    certificates, signers = info.body.certificates.as_list(), info.body.signers.as_list()
+    if len(certificates) != 1 or len(signers) != 1:
+        raise Malformed("not exactly one certificate and one signer")
+    certificate = Certificate.from_der(asn1.encode_der(certificates[0]))
+    signer = signers[0]
+    values = _single_values(signer.attributes.as_list())
+    message_digest = values[cms.MESSAGE_DIGEST].parse(bytes)
+    certificate_digest = _referenced(values[cms.SIGNING_CERTIFICATE_V2].parse(cms.SigningCertificateV2))
+    if len(message_digest) != _DIGEST_BYTES or len(certificate_digest) != _DIGEST_BYTES or len(signer.signature) > MAX_SIGNATURE:
+        raise Malformed("a digest or signature of the wrong length")
+    draft = SignedData(
+        certificate=certificate,
+        certificate_digest=certificate_digest,
+        signing_time=_moment(values[cms.SIGNING_TIME]),
+        message_digest=message_digest,
+        attributes=b"",
+        signature=signer.signature,
+        token=_token_of(signer.unsigned),
+        der=b"",
+    )
+    attributes = _attributes(draft)
+    der = _assemble(certificate, attributes, draft.signature, draft.token)
+    # Equal to the bytes received once ``der`` is: from_der sees to it.
+    return replace(draft, attributes=asn1.encode_der(attributes), der=der)
+
+
+def _single_values(attributes: list[cms.Attribute]) -> dict[Oid, asn1.TLV]:
+    """The value of each attribute. Raises Malformed unless each of the five is there, once, with one value."""
+    values = {each.type: each.values.as_list()[0] for each in attributes if len(each.values.as_list()) == 1}
+    if len(attributes) != len(values) or values.keys() != _SIGNED_ATTRIBUTES:
+        raise Malformed("not the five signed attributes, each once")
+    return values
+
+
+def _moment(value: asn1.TLV) -> datetime:
+    kind = asn1.GeneralizedTime if value.tag_bytes == _GENERALIZED_TIME else asn1.UTCTime
+    time: asn1.UTCTime | asn1.GeneralizedTime = value.parse(kind)
+    return utc(time.as_datetime())
+
+
+def _referenced(reference: cms.SigningCertificateV2) -> bytes:
+    if len(reference.certificates) != 1:
+        raise Malformed("not exactly one certificate reference")
+    return reference.certificates[0].hash
+
+
+def _token_of(unsigned: asn1.SetOf[cms.Attribute] | None) -> bytes | None:
+    if unsigned is None:
+        return None
+    attributes = unsigned.as_list()
+    if len(attributes) != 1 or attributes[0].type != cms.TIME_STAMP_TOKEN or len(attributes[0].values.as_list()) != 1:
+        raise Malformed("unsigned attributes other than one time-stamp token")
+    return _checked_token(asn1.encode_der(attributes[0].values.as_list()[0]))
+
+
+def _checked_token(token: bytes) -> bytes:
+    if len(token) > MAX_TOKEN:
+        raise Malformed("a time-stamp token too long", length=len(token), ceiling=MAX_TOKEN)
+    return token
+
+
+# ---- building --------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Algorithms:
+    """What is the same in every signature of one suite."""
+
+    digest: AlgorithmIdentifier
+    signature: AlgorithmIdentifier
+    reference: AlgorithmIdentifier | None  # DER omits the default, SHA-256 (RFC 5035 4)
+    fixed: tuple[cms.Attribute, cms.Attribute]
+
+
+def _algorithms_of(suite: Suite) -> _Algorithms:
+    digest = AlgorithmIdentifier(algorithm=digest_oid(suite.digest))
+    signature = AlgorithmIdentifier(algorithm=signature_oid(suite))
+    protection = asn1.encode_der(cms.AlgorithmProtection(digest=digest, signature=signature))
+    fixed = (
+        cms.attribute(cms.CONTENT_TYPE, asn1.encode_der(cms.ID_DATA)),
+        cms.attribute(cms.ALGORITHM_PROTECTION, protection),
+    )
+    return _Algorithms(digest=digest, signature=signature, reference=None if suite.digest == "sha256" else digest, fixed=fixed)
+
+
+_ALGORITHMS: Final = {suite.id: _algorithms_of(suite) for suite in SUITES.values()}
+_SIGNED_ATTRIBUTES: Final = {
+    cms.CONTENT_TYPE,
+    cms.MESSAGE_DIGEST,
+    cms.SIGNING_TIME,
+    cms.SIGNING_CERTIFICATE_V2,
+    cms.ALGORITHM_PROTECTION,
+}
+_GENERALIZED_TIME: Final = b"\x18"
+
+
+def _suite(certificate: Certificate) -> Suite:
+    if certificate.suite is None:
+        raise UnknownSuite("a signature by a key of no suite of ours", subject=certificate.subject)
+    return certificate.suite
+
+
+def _attributes(signed: SignedData) -> asn1.SetOf[cms.Attribute]:
+    """The signed attributes that say what ``signed`` says; the encoder sorts them."""
+    algorithms = _ALGORITHMS[_suite(signed.certificate).id]
+    reference = cms.EssCertificate(digest=algorithms.reference, hash=signed.certificate_digest)
+    return asn1.SetOf(
+        [
+            *algorithms.fixed,
+            cms.attribute(cms.SIGNING_TIME, asn1.encode_der(pkix_time(signed.signing_time))),
+            cms.attribute(cms.MESSAGE_DIGEST, asn1.encode_der(signed.message_digest)),
+            cms.attribute(cms.SIGNING_CERTIFICATE_V2, asn1.encode_der(cms.SigningCertificateV2(certificates=[reference]))),
+        ]
+    )
+
+
+def _assemble(certificate: Certificate, attributes: asn1.SetOf[cms.Attribute], signature: bytes, token: bytes | None) -> bytes:
+    algorithms = _ALGORITHMS[_suite(certificate).id]
+    signer = cms.SignerInfo(
+        version=1,
+        sid=cms.IssuerAndSerial(issuer=tlv(certificate.issuer_der), serial=certificate.serial),
+        digest=algorithms.digest,
+        attributes=attributes,
+        signature_algorithm=algorithms.signature,
+        signature=signature,
+        unsigned=None if token is None else asn1.SetOf([cms.attribute(cms.TIME_STAMP_TOKEN, token)]),
+    )
+    body = cms.SignedDataBody(
+        version=1,
+        digests=asn1.SetOf([algorithms.digest]),
+        content=cms.DetachedContent(type=cms.ID_DATA),
+        certificates=asn1.SetOf([tlv(certificate.der)]),
+        signers=asn1.SetOf([signer]),
+    )
+    return asn1.encode_der(cms.SignedDataInfo(type=cms.ID_SIGNED_DATA, body=body))
