@@ -1,0 +1,128 @@
+"""Large ciphertext in files: blobs with a name once complete, uploads that continue after a restart.
+
+A blob is written to ``growing/``, synced, renamed into its folder, and the folder synced; only then may a transaction name it. A crash
+before the rename leaves a file in ``growing/`` that the next start removes; a crash between rename and transaction leaves a blob nobody
+names, which fsck reports and nothing reads.
+
+    blobs/growing/<name>       being written
+    blobs/<2 hex>/<name>       complete, insert-only
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from crypto.errors import LocalError
+from crypto.randomness import random_bytes
+from gateway.store.files import Headroom, sync, sync_folder, write_all
+
+READ_PIECE = 256 * 1024  # large enough that a gigabyte takes 4,096 reads, small enough to hold one a stream
+_NAME = re.compile(r"[0-9a-f]{32}")
+
+
+class BlobMissing(LocalError):
+    """A blob the database names is not there. Fact: ``blob``."""
+
+    code = "blob-missing"
+
+
+class BlobFile:
+    """A blob growing on disk (ports.BlobWriter)."""
+
+    def __init__(self, blobs: FolderBlobs, promised: int) -> None:
+        self.size = 0
+        self._blobs = blobs
+        self._promised = promised
+        self._left = promised
+        self._name = random_bytes(16).hex()
+        self._path = blobs.growing / self._name
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+
+    def write(self, data: bytes) -> None:
+        """Append. Raises NoRoom; the writer must then be discarded."""
+        if self.size + len(data) > self._promised:
+            raise AssertionError(f"internal: a blob of {self._promised} bytes grows beyond them")
+        write_all(self._descriptor, data, self._path)
+        self.size += len(data)
+        self._left -= len(data)
+        self._blobs.headroom.settle(len(data))
+
+    def finish(self) -> str:
+        """Sync, rename, sync the folder; the blob's name. Raises JournalStopped."""
+        sync(self._descriptor)
+        self._close()
+        return self._blobs.adopt(self._path, self._name)
+
+    def discard(self) -> None:
+        """Leave no trace. Harmless after finish()."""
+        self._close()
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            self._blobs.headroom.settle(self._left)
+            self._left = 0
+
+
+class FolderBlobs:
+    """The blobs of one home (ports.Blobs). ``headroom`` is shared with the uploads on the same disk."""
+
+    def __init__(self, folder: Path, headroom: Headroom) -> None:
+        self.headroom = headroom
+        self.growing = folder / "growing"
+        self._folder = folder
+        self.growing.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for shelf in range(256):
+            (folder / f"{shelf:02x}").mkdir(exist_ok=True, mode=0o700)
+        sync_folder(folder)
+        for left_over in self.growing.iterdir():
+            left_over.unlink()
+
+    def create(self, size: int) -> BlobFile:
+        """A writer for at most ``size`` bytes. Raises NoRoom."""
+        self.headroom.promise(size)
+        try:
+            return BlobFile(self, size)
+        except BaseException:
+            self.headroom.settle(size)
+            raise
+
+    def adopt(self, path: Path, name: str) -> str:
+        """Make a synced file on this disk a blob of that name. Durable on return."""
+        target = self.path(name)
+        path.replace(target)
+        sync_folder(target.parent)
+        return name
+
+    def read(self, name: str, offset: int = 0) -> Iterator[bytes]:
+        """The bytes from ``offset`` on. Raises BlobMissing, at once and not at the first piece."""
+        try:
+            descriptor = os.open(self.path(name), os.O_RDONLY)
+        except FileNotFoundError:
+            raise BlobMissing(f"blob {name} is not there: run fsck", blob=name) from None
+        return _pieces(descriptor, offset)
+
+    def remove(self, name: str) -> None:
+        """Destroy a blob nothing names any more; one that is gone already is no error."""
+        with suppress(FileNotFoundError):
+            self.path(name).unlink()
+
+    def path(self, name: str) -> Path:
+        """Where a blob of that name lies; names come from the database, and a wrong one must not lead elsewhere."""
+        if _NAME.fullmatch(name) is None:
+            raise AssertionError(f"internal: {name!r} is no blob name")
+        return self._folder / name[:2] / name
+
+
+def _pieces(descriptor: int, offset: int) -> Iterator[bytes]:
+    with open(descriptor, "rb", buffering=0) as stream:
+        stream.seek(offset)
+        while piece := stream.read(READ_PIECE):
+            yield piece

@@ -1,0 +1,94 @@
+"""One thread that serves what is queued, in batches: how blocking work is asked for from the event loop.
+
+The writer and the reader of the database each sit at one desk. What came in while a batch was being served makes up the next one, so a
+busy desk does more per commit and an idle one answers at once. All answers of a batch cross into the event loop in one call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+_LOG = logging.getLogger(__name__)
+
+
+class Desk(Generic[Item, Answer]):
+    """``serve`` gets the items of a batch and returns as many answers; an exception among them is raised to that asker alone."""
+
+    def __init__(self, name: str, serve: Callable[[Sequence[Item]], Sequence[Answer | Exception]], *, ceiling: int) -> None:
+        self._serve = serve
+        self._ceiling = ceiling
+        self._queue: queue.SimpleQueue[tuple[Item, asyncio.Future[Answer]] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    async def ask(self, item: Item) -> Answer:
+        """Queue the item and wait. Cancelling the wait does not take the item back. Raises RuntimeError after close()."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(f"{self._thread.name} is closed")
+            self._queue.put((item, future))
+        return await future
+
+    def close(self) -> None:
+        """Serve what is queued, then end the thread. Harmless twice."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        going_on = True
+        while going_on:
+            batch, going_on = self._drain()
+            if not batch:
+                continue
+            try:
+                answers: Sequence[Answer | Exception] = self._serve([item for item, _ in batch])
+            except Exception as error:  # noqa: BLE001  # the thread's outermost loop: nobody may wait for ever
+                _LOG.exception("%s failed", self._thread.name)
+                answers = [error] * len(batch)
+            self._hand_back([(future, answer) for (_, future), answer in zip(batch, answers, strict=True)])
+
+    def _drain(self) -> tuple[list[tuple[Item, asyncio.Future[Answer]]], bool]:
+        """Wait for one item and take along what else is there; False behind the last one."""
+        batch: list[tuple[Item, asyncio.Future[Answer]]] = []
+        try:
+            entry = self._queue.get()
+            while entry is not None:
+                batch.append(entry)
+                if len(batch) == self._ceiling:
+                    return batch, True
+                entry = self._queue.get_nowait()
+        except queue.Empty:
+            return batch, True
+        return batch, False
+
+    def _hand_back(self, answered: list[tuple[asyncio.Future[Answer], Answer | Exception]]) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Answer], Answer | Exception]]] = {}
+        for pair in answered:
+            by_loop.setdefault(pair[0].get_loop(), []).append(pair)
+        for loop, pairs in by_loop.items():
+            if not loop.is_closed():  # else everybody who asked is gone
+                loop.call_soon_threadsafe(_resolve, pairs)
+
+
+def _resolve(answered: list[tuple[asyncio.Future[Answer], Answer | Exception]]) -> None:
+    for future, answer in answered:
+        if future.done():  # the asker was cancelled meanwhile
+            continue
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)

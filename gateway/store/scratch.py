@@ -1,0 +1,178 @@
+"""Plaintext on its way through this process, never readable after it (DESIGN, The journey: Plaintext).
+
+A part of at most 1 MiB stays in memory while all such parts together stay below a ceiling; anything else is written in pieces of 1 MiB,
+each sealed with AES-256-GCM under a key that exists only in this object. The files need no sync: after a crash nobody can read them, and
+the next start removes them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from crypto.digests import Hasher
+from crypto.randomness import random_bytes
+from crypto.suites import DigestName
+from gateway.core.errors import NoRoom, PartChanged
+from gateway.store.files import Headroom, write_all
+
+PIECE = 1024 * 1024  # what one part may hold in memory, and the plaintext of one sealed piece
+MEMORY_CEILING = 16 * PIECE  # all small parts together; beyond it they go to disk like large ones, so that memory stays flat
+_TAG = 16
+_DIGESTS: dict[str, DigestName] = {"sm3": "sm3", "sha256": "sha256"}
+
+
+class HeldPart:
+    """One part in scratch (ports.Held). Its bytes are in memory, or sealed in a file of its own."""
+
+    def __init__(self, scratch: SealedScratch, size: int, crc: int, digests: dict[str, str], memory: bytes | None, number: int) -> None:
+        self.size = size
+        self.crc = crc
+        self.digests = digests
+        self._scratch = scratch
+        self._memory = memory
+        self._number = number
+        self._dropped = False
+
+    def chunks(self) -> Iterator[bytes]:
+        """The plaintext again, from the start, as often as wanted until dropped."""
+        if self._dropped:
+            raise AssertionError("internal: a dropped part is read")
+        if self._memory is None:
+            return self._scratch.unseal(self._number, self.size)
+        return iter((self._memory,))
+
+    def drop(self) -> None:
+        """Forget it. Harmless twice."""
+        if not self._dropped:
+            self._dropped = True
+            self._scratch.forget(self._number, self.size, in_memory=self._memory is not None)
+            self._memory = None
+
+
+class SealedScratch:
+    """The scratch of one home (ports.Scratch). ``ceiling`` bounds the plaintext bytes held at one time, in memory and on disk together."""
+
+    def __init__(self, folder: Path, ceiling: int, headroom: Headroom, memory_ceiling: int = MEMORY_CEILING) -> None:
+        self._folder = folder
+        self._ceiling = ceiling
+        self._memory_ceiling = memory_ceiling
+        self._headroom = headroom
+        self._cipher = AESGCM(random_bytes(32))
+        self._lock = threading.Lock()
+        self._numbers = 0
+        self._bytes = 0
+        self._bytes_in_memory = 0
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left_over in folder.iterdir():
+            left_over.unlink()
+
+    def hold(self, chunks: Iterator[bytes], size: int, digests: Sequence[str]) -> HeldPart:
+        """Copy a part in with its size, CRC-32 and digests, in one pass. Raises NoRoom, PartChanged when it is not ``size`` bytes long."""
+        number, in_memory = self._admit(size)
+        try:
+            if not in_memory:
+                self._headroom.check(size)
+            with _Copy(self, number, size, digests, in_memory=in_memory) as copy:
+                for chunk in chunks:
+                    copy.take(chunk)
+                return copy.finish()
+        except BaseException:
+            self.forget(number, size, in_memory=in_memory)
+            raise
+
+    def seal_piece(self, number: int, index: int, plaintext: bytes) -> bytes:
+        """Nonce and associated data in one: (file, piece) names each piece once under this key, so none can be moved or swapped."""
+        return self._cipher.encrypt(_nonce(number, index), plaintext, None)
+
+    def unseal(self, number: int, size: int) -> Iterator[bytes]:
+        """The pieces of a file again. Raises InvalidTag when the disk gives back other bytes."""
+        with self.path(number).open("rb", buffering=0) as stream:
+            for index in range((size + PIECE - 1) // PIECE):
+                length = min(PIECE, size - index * PIECE) + _TAG
+                yield self._cipher.decrypt(_nonce(number, index), stream.read(length), None)
+
+    def forget(self, number: int, size: int, *, in_memory: bool) -> None:
+        """Give the bytes of a part free again."""
+        if not in_memory:
+            with suppress(FileNotFoundError):
+                self.path(number).unlink()
+        with self._lock:
+            self._bytes -= size
+            self._bytes_in_memory -= size if in_memory else 0
+
+    def path(self, number: int) -> Path:
+        return self._folder / f"{number:016x}"
+
+    def _admit(self, size: int) -> tuple[int, bool]:
+        with self._lock:
+            if self._bytes + size > self._ceiling:
+                raise NoRoom(f"scratch holds {self._bytes} bytes and may hold {self._ceiling}", wanted=size, ceiling=self._ceiling)
+            in_memory = size <= PIECE and self._bytes_in_memory + size <= self._memory_ceiling
+            self._bytes += size
+            self._bytes_in_memory += size if in_memory else 0
+            self._numbers += 1
+            return self._numbers, in_memory
+
+
+class _Copy:
+    """One part on its way in: counted, digested, and kept in memory or sealed piece by piece."""
+
+    def __init__(self, scratch: SealedScratch, number: int, size: int, digests: Sequence[str], *, in_memory: bool) -> None:
+        self._scratch = scratch
+        self._number = number
+        self._size = size
+        self._in_memory = in_memory
+        self._hashers = [Hasher(_DIGESTS[name]) for name in digests]
+        self._taken = 0
+        self._crc = 0
+        self._piece = bytearray()
+        self._pieces = 0
+        self._path = scratch.path(number)
+        self._descriptor = -1 if in_memory else os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+
+    def take(self, chunk: bytes) -> None:
+        self._taken += len(chunk)
+        if self._taken > self._size:
+            raise PartChanged(f"a part of {self._size} bytes goes on beyond them", size=self._size)
+        self._crc = zlib.crc32(chunk, self._crc)
+        for hasher in self._hashers:
+            hasher.update(chunk)
+        self._piece += chunk
+        if not self._in_memory:
+            while len(self._piece) >= PIECE:
+                self._write_piece()
+
+    def finish(self) -> HeldPart:
+        if self._taken != self._size:
+            raise PartChanged(f"a part of {self._size} bytes ended after {self._taken}", size=self._size, taken=self._taken)
+        memory = bytes(self._piece) if self._in_memory else None
+        if not self._in_memory and self._piece:
+            self._write_piece()
+        digests = {hasher.name: hasher.text() for hasher in self._hashers}
+        return HeldPart(self._scratch, self._size, self._crc, digests, memory, self._number)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    def _write_piece(self) -> None:
+        plaintext = bytes(self._piece[:PIECE])
+        del self._piece[:PIECE]
+        write_all(self._descriptor, self._scratch.seal_piece(self._number, self._pieces, plaintext), self._path)
+        self._pieces += 1
+
+
+def _nonce(number: int, index: int) -> bytes:
+    return number.to_bytes(8, "big") + index.to_bytes(4, "big")
