@@ -1,9 +1,9 @@
 """A whole small PKI per suite, built with our own authority: for tests that need real keys, certificates, trust and lists.
 
-    pki = pki_for(GM_1)                      # built once a session, valid at pki.now
-    pki.finance.signing.signer               # a KeySigner; .certificate, .private
-    pki.trust                                # roots, the intermediate, fresh lists
-    pki.trust_after(revoked=[(certificate, when, "keyCompromise")], now=later)
+pki = pki_for(GM_1)                      # built once a session, valid at pki.now
+pki.finance.signing.signer               # a KeySigner; .certificate, .private
+pki.trust                                # roots, the intermediate, fresh lists
+pki.trust_after(revoked=[(certificate, when, "keyCompromise")], now=later)
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from crypto.ca import IssuingAuthority, Profile, Subject
 from crypto.certificates import Certificate, ChainCache, Trust
 from crypto.keys import KeySigner, KeyUnwrapper, PrivateKey
 from crypto.suites import INTL_1, Suite, suite_named
+from crypto.tsa import TimeAuthority
 
 NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)  # of every certificate but the roots'
@@ -88,16 +89,28 @@ class Pki:
         return ChainCache(self.trust)
 
     @property
+    def authority(self) -> TimeAuthority:
+        """The time-stamping authority, ready to respond."""
+        return TimeAuthority(self.tsa.signer, TSA_POLICY, accuracy_ms=500)
+
+    @property
     def crls(self) -> tuple[bytes, ...]:
         return self.trust.crls
 
-    def issue(self, profile: Profile, subject: Subject, *, at: datetime | None = None, days: int = DAYS, sans: Sequence[str] = ()) -> Holder:
+    def issue(
+        self, profile: Profile, subject: Subject, *, at: datetime | None = None, days: int = DAYS, sans: Sequence[str] = ()
+    ) -> Holder:
         """One more certificate with a fresh key, by the intermediate (TLS: by the TLS root)."""
         authority = self.tls_root if profile is Profile.TLS else self.intermediate
         return issue(authority, profile, subject, at=at or self.now - (NOW - BEGIN), days=days, sans=sans)
 
     def crls_after(
-        self, revoked: Sequence[tuple[Certificate, datetime, str | None]] = (), *, now: datetime | None = None, number: int = 2, days: int = 7
+        self,
+        revoked: Sequence[tuple[Certificate, datetime, str | None]] = (),
+        *,
+        now: datetime | None = None,
+        number: int = 2,
+        days: int = 7,
     ) -> tuple[bytes, ...]:
         """Fresh lists of all three authorities in which these certificates are revoked."""
         at = now or self.now
@@ -112,7 +125,9 @@ class Pki:
         return replace(self.trust, crls=self.crls_after(revoked, now=now))
 
 
-def issue(authority: IssuingAuthority, profile: Profile, subject: Subject, *, at: datetime, days: int = DAYS, sans: Sequence[str] = ()) -> Holder:
+def issue(
+    authority: IssuingAuthority, profile: Profile, subject: Subject, *, at: datetime, days: int = DAYS, sans: Sequence[str] = ()
+) -> Holder:
     """A fresh key and a certificate for it."""
     private = PrivateKey.generate(authority.suite)
     return Holder(private=private, certificate=authority.issue(private.public, profile, subject, at, days, sans=sans))
@@ -122,7 +137,9 @@ def make_pki(suite: Suite, now: datetime = NOW) -> Pki:
     """A new PKI whose certificates began two months before ``now`` and whose lists are an hour old."""
     begin = now - (NOW - BEGIN)
     root = IssuingAuthority.create_root(suite, f"Test root {suite.id}", begin - timedelta(days=365))
-    below = issue(root, Profile.CA, Subject(common_name=f"Test issuing authority {suite.id}", organisation_name="Test"), at=begin, days=3650)
+    below = issue(
+        root, Profile.CA, Subject(common_name=f"Test issuing authority {suite.id}", organisation_name="Test"), at=begin, days=3650
+    )
     intermediate = IssuingAuthority.load(below.private, below.certificate)
     tls_root = IssuingAuthority.create_root(INTL_1, "Test TLS root", begin - timedelta(days=365))
 
@@ -149,7 +166,9 @@ def make_pki(suite: Suite, now: datetime = NOW) -> Pki:
         finance=organisation(FINANCE_CODE, "市财政局", "gw-finance"),
         health=organisation(HEALTH_CODE, "市卫生健康委员会", "gw-health"),
         tsa=issue(intermediate, Profile.TIME_STAMP, Subject(common_name="Test time authority", organisation_name="Test"), at=begin),
-        directory=issue(intermediate, Profile.DIRECTORY, Subject(common_name="Test directory authority", organisation_name="Test"), at=begin),
+        directory=issue(
+            intermediate, Profile.DIRECTORY, Subject(common_name="Test directory authority", organisation_name="Test"), at=begin
+        ),
         trust=Trust(
             roots=(root.certificate, tls_root.certificate),
             intermediates=(intermediate.certificate,),
