@@ -33,7 +33,23 @@ Few = Annotated[tuple[Line, ...], msgspec.Meta(max_length=MAX_FEW)]
 LevelId = Literal["public", "internal", "work-secret", "secret", "confidential", "top-secret"]
 UrgencyId = Literal["flash", "immediate", "urgent", "routine"]
 
-DOCUMENT_TYPES = ("决议", "决定", "命令", "公报", "公告", "通告", "意见", "通知", "通报", "报告", "请示", "批复", "议案", "函", "纪要")  # 条例 art. 8
+DOCUMENT_TYPES = (
+    "决议",
+    "决定",
+    "命令",
+    "公报",
+    "公告",
+    "通告",
+    "意见",
+    "通知",
+    "通报",
+    "报告",
+    "请示",
+    "批复",
+    "议案",
+    "函",
+    "纪要",
+)  # 条例 art. 8
 OTHER_TYPE = "其他"  # policy may refuse it
 DIRECTIONS = ("上行", "下行", "平行")
 RETENTIONS = ("永久", "30年", "10年")  # 国家档案局令第8号

@@ -62,9 +62,8 @@ def explain_error(error: YizhanError, at: str = "") -> Reason:
 
     For our own people and log: the message may say more than a stranger should hear.
     """
-    for family in type(error).__mro__:
-        code = getattr(family, "code", "")
-        if code in CATALOGUE:
-            break
+    code = next(family.code for family in type(error).__mro__ if issubclass(family, YizhanError) and family.code in CATALOGUE)
     texts, message = CATALOGUE[code], shown(error)
-    return Reason(rule=error.code, zh=f"{texts.zh}（{message}）", en=f"{texts.en} ({message})", fix=texts.fix, fix_zh=texts.fix_zh, at=shown(at))
+    return Reason(
+        rule=error.code, zh=f"{texts.zh}（{message}）", en=f"{texts.en} ({message})", fix=texts.fix, fix_zh=texts.fix_zh, at=shown(at)
+    )

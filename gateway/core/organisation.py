@@ -27,7 +27,9 @@ def check_character(first17: str) -> str:
     try:
         total = sum(_VALUES[character] * weight for character, weight in zip(first17, _WEIGHTS, strict=True))
     except (KeyError, ValueError):
-        raise BadOrganisationCode(f"not the first 17 characters of a code: {first17[:40]!r}", org=first17[:40], problem="characters") from None
+        raise BadOrganisationCode(
+            f"not the first 17 characters of a code: {first17[:40]!r}", org=first17[:40], problem="characters"
+        ) from None
     return _ALPHABET[(31 - total % 31) % 31]
 
 

@@ -24,5 +24,5 @@ def next_attempt(attempts: int, at: datetime, jitter: float) -> datetime | None:
         raise AssertionError(f"internal: attempts {attempts}, jitter {jitter}")
     if attempts >= MAX_ATTEMPTS:
         return None
-    ceiling = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(attempts - 1, _DOUBLINGS))
+    ceiling = min(LONGEST_WAIT, FIRST_WAIT * (1 << min(attempts - 1, _DOUBLINGS)))
     return at + max(SHORTEST_WAIT, ceiling * jitter)

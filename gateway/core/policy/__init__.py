@@ -1,0 +1,24 @@
+"""Policy: what may go where, decided by pure functions over values and explained in words (docs/policy.md)."""
+
+from gateway.core.policy.decide import decide
+from gateway.core.policy.load import load_policy
+from gateway.core.policy.model import Handling, Policy, PolicyName
+from gateway.core.policy.question import Approval, PartFacts, Party, Question
+from gateway.core.policy.verdict import Clearance, ClearanceVoid, Hold, Refusal, Verdict
+
+__all__ = [
+    "Approval",
+    "Clearance",
+    "ClearanceVoid",
+    "Handling",
+    "Hold",
+    "PartFacts",
+    "Party",
+    "Policy",
+    "PolicyName",
+    "Question",
+    "Refusal",
+    "Verdict",
+    "decide",
+    "load_policy",
+]
