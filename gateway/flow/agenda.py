@@ -1,0 +1,152 @@
+"""The agenda: everything due outside the database, in lanes.
+
+One lane a peer and purpose, each with its own width, most urgent first. The database is the truth (``Work`` rows); the agenda only
+remembers which of them to do next. A restart fills it from the same rows, so the normal day and the day after a crash run the same code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+
+from gateway.core.step import Work, WorkKind
+
+Handler = Callable[[Work], Awaitable[None]]
+WIDTH: dict[WorkKind, int] = {
+    "settle": 4,
+    "refuse": 2,
+    "seal": 16,
+    "deliver": 16,  # requests in flight a peer
+    "hand-over": 8,
+    "report": 4,
+    "send-receipt": 1,  # one request carries many
+    "acknowledge": 2,
+}
+
+
+class _Lane:
+    """Work of one kind for one peer: a heap by priority, drained by at most ``width`` workers that end when nothing waits."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.busy = 0
+        self.waiting: list[tuple[int, int, Work]] = []
+
+
+class Agenda:
+    """Runs due work through its handlers; whatever a handler raises goes to ``failed``, which puts the work off or gives it up."""
+
+    def __init__(self, clock_now: Callable[[], datetime], failed: Callable[[Work, Exception], Awaitable[None]]) -> None:
+        self._now = clock_now
+        self._failed = failed
+        self._handlers: dict[WorkKind, Handler] = {}
+        self._lanes: dict[tuple[WorkKind, str], _Lane] = {}
+        self._later: dict[str, tuple[asyncio.TimerHandle, Work]] = {}
+        self._present: dict[str, Work] = {}
+        self._order = itertools.count()
+        self._group: asyncio.TaskGroup | None = None
+        self._stopping = False
+
+    def handle(self, kind: WorkKind, handler: Handler) -> None:
+        """Name the handler of a kind. It settles the work itself: finishing or postponing it in the journal."""
+        self._handlers[kind] = handler
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Workers are tasks of this group."""
+        self._group = group
+
+    def stop(self) -> None:
+        """Start nothing more; what runs may end."""
+        self._stopping = True
+        for timer, _ in self._later.values():
+            timer.cancel()
+        self._later.clear()
+
+    def add(self, work: Work) -> None:
+        """Do this when it is due; the same key replaces what waited under it."""
+        if self._stopping:
+            return
+        planned = self._later.pop(work.key, None)
+        if planned:
+            planned[0].cancel()
+        delay = (work.due - self._now()).total_seconds()
+        if delay <= 0:
+            self._enqueue(work)
+        else:
+            loop = asyncio.get_running_loop()
+            self._later[work.key] = (loop.call_later(delay, self._come_due, work.key), work)
+
+    def add_all(self, works: Iterable[Work]) -> None:
+        """``add`` each."""
+        for work in works:
+            self.add(work)
+
+    def wake(self, peer: str) -> None:
+        """The peer called us, so it is there: what was put off for it is due now."""
+        for key, (timer, work) in list(self._later.items()):
+            if work.peer == peer and work.kind in ("deliver", "send-receipt"):
+                timer.cancel()
+                del self._later[key]
+                self._enqueue(work)
+
+    def depth(self) -> dict[tuple[str, str], tuple[int, datetime | None]]:
+        """Waiting works and the oldest due moment, by (kind, peer)."""
+        depths: dict[tuple[str, str], tuple[int, datetime | None]] = {}
+        works = [work for work in self._present.values()] + [work for _, work in self._later.values()]
+        for work in works:
+            count, oldest = depths.get((work.kind, work.peer), (0, None))
+            depths[work.kind, work.peer] = (count + 1, work.due if oldest is None else min(oldest, work.due))
+        return depths
+
+    def take_waiting(self, kind: WorkKind, peer: str, limit: int) -> list[Work]:
+        """More work of the same lane for a handler that carries many at once."""
+        lane = self._lanes.get((kind, peer))
+        taken: list[Work] = []
+        while lane and lane.waiting and len(taken) < limit:
+            work = heapq.heappop(lane.waiting)[2]
+            if self._present.get(work.key) is work:
+                taken.append(work)
+        return taken
+
+    def done(self, work: Work) -> None:
+        """Forget a work taken by ``take_waiting``."""
+        if self._present.get(work.key) is work:
+            del self._present[work.key]
+
+    def _come_due(self, key: str) -> None:
+        found = self._later.pop(key, None)
+        if found:
+            self._enqueue(found[1])
+
+    def _enqueue(self, work: Work) -> None:
+        if self._stopping or self._group is None:
+            return
+        self._present[work.key] = work
+        lane = self._lanes.setdefault((work.kind, work.peer), _Lane(WIDTH[work.kind]))
+        heapq.heappush(lane.waiting, (-work.priority, next(self._order), work))
+        if lane.busy < lane.width:
+            lane.busy += 1
+            self._group.create_task(self._drain(lane), name=f"{work.kind} {work.peer}")
+
+    async def _drain(self, lane: _Lane) -> None:
+        try:
+            while lane.waiting and not self._stopping:
+                work = heapq.heappop(lane.waiting)[2]
+                if self._present.get(work.key) is not work:
+                    continue  # replaced meanwhile
+                await self._do(work)
+        finally:
+            lane.busy -= 1
+
+    async def _do(self, work: Work) -> None:
+        failure: Exception | None = None
+        try:
+            await self._handlers[work.kind](work)
+        except Exception as error:  # the outermost loop of a worker: one poisoned work must not stop its lane
+            failure = error
+        self.done(work)
+        if failure is not None:
+            await self._failed(work, failure)

@@ -1,0 +1,63 @@
+"""Whether our clock may be believed: a time-stamping authority's word, carried forward by the monotonic clock.
+
+Good while |now - last token's time - monotonic elapsed| stays within the tolerance and a token is younger than an hour; a gateway whose
+clock is not good accepts nothing (fail closed), because every deadline and signature would be dated by it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from gateway.core.errors import LocalError
+
+TOLERANCE = timedelta(seconds=2)
+TOKEN_AGE = timedelta(hours=1)  # an unstamped gateway asks for a token of its own long before
+
+
+class ClockUntrusted(LocalError):
+    """Our clock and the time authority's disagree, or no authority spoke for too long. Fact: ``drift`` in seconds or None."""
+
+    code = "clock-untrusted"
+
+
+class ClockGuard:
+    """Remembers the last verified token and compares."""
+
+    def __init__(self) -> None:
+        self._stamped: datetime | None = None
+        self._mono = 0.0
+        self._newest_leaf: datetime | None = None
+
+    def saw_token(self, stamped: datetime, now: datetime, mono: float) -> None:
+        """A verified token gave this time, just now."""
+        self._stamped, self._mono = stamped, mono
+
+    def saw_leaf(self, at: datetime) -> None:
+        """The newest leaf's time: the clock must never go back behind it."""
+        self._newest_leaf = at
+
+    def drift(self, now: datetime, mono: float) -> timedelta | None:
+        """How far we are from the authority's time carried forward; None before the first token."""
+        if self._stamped is None:
+            return None
+        return now - self._stamped - timedelta(seconds=mono - self._mono)
+
+    def check(self, now: datetime, mono: float) -> None:
+        """Raises ClockUntrusted."""
+        drift = self.drift(now, mono)
+        if drift is None:
+            raise ClockUntrusted("no time authority has answered yet", drift=None)
+        if abs(drift) > TOLERANCE:
+            raise ClockUntrusted(f"our clock is {drift.total_seconds():.1f} s off the time authority", drift=drift.total_seconds())
+        if timedelta(seconds=mono - self._mono) > TOKEN_AGE:
+            raise ClockUntrusted("no time authority has answered for an hour", drift=drift.total_seconds())
+        if self._newest_leaf is not None and now + TOLERANCE < self._newest_leaf:
+            raise ClockUntrusted("our clock is behind our own audit log", drift=drift.total_seconds())
+
+    def good(self, now: datetime, mono: float) -> bool:
+        """For those who only wait for better times; whoever acts calls ``check``."""
+        try:
+            self.check(now, mono)
+        except ClockUntrusted:
+            return False
+        return True

@@ -1,0 +1,233 @@
+"""RELAY: one attempt to bring a sealed exchange to one next hop, and what its answer makes of the passages."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from crypto.errors import RemoteError
+from crypto.suites import suite_named
+from gateway.core.cover import Cover
+from gateway.core.errors import PeerProblem, Superseded
+from gateway.core.exchange import State
+from gateway.core.leaf import LeafKind
+from gateway.core.policy import Clearance, ClearanceVoid, Hold, Question, Refusal, decide
+from gateway.core.step import Advance, Finish, Schedule, Step, StoredContent, Work
+from gateway.core.transmittal import Transmittal
+from gateway.flow.leaves import Leaves
+from gateway.flow.office import Desk
+from gateway.flow.opening import party
+from gateway.flow.ports import ExchangeRow, Parcel, Pending
+from gateway.flow.private import open_private
+from gateway.flow.rooms import Rooms
+from gateway.flow.sealing import Ready
+from gateway.flow.taking import Taking
+from gateway.flow.witness import issue, kept
+
+log = logging.getLogger("yizhan.delivering")
+
+VERIFYING_REST = timedelta(seconds=5)  # the peer is looking at the content; asking again is cheap
+HELD_REST = timedelta(minutes=10)  # a person over there decides
+IN_FLIGHT = frozenset({State.SEALED, State.DISPATCHED, State.RELAYED})
+
+
+class Delivering:
+    """Sends due deliveries and gives up those whose attempts are used up."""
+
+    def __init__(self, rooms: Rooms, desk: Desk, taking: Taking) -> None:
+        self._rooms = rooms
+        self._desk = desk
+        self._taking = taking
+        self._leaves = Leaves(rooms.standing)
+
+    async def deliver(self, work: Work) -> None:
+        """Work "deliver": one attempt."""
+        rooms, begun = self._rooms, self._rooms.clock.monotonic()
+        found = await self._find(work.exchange)
+        if found is None:
+            await rooms.record(Step(changes=(Finish(key=work.key),)))
+            return
+        transmittal, transmittal_digest, nro, envelopes, content, clearance = found
+        directory = rooms.standing.directory
+        there = {org: envelope for org, envelope in envelopes.items() if directory.gateway_of(org).id == work.peer}
+        if not await self._still_cleared(work, transmittal, clearance, tuple(there)):
+            return
+        cover = Cover(transmittal=self._bytes(found), nro=nro, envelopes=tuple(sorted(there.items())))
+        answer = await rooms.link.send(work.peer, self._parcel(transmittal, transmittal_digest, cover, content))
+        if isinstance(answer, Pending):
+            await self._wait(work, answer)
+            return
+        try:
+            await self._taking.take_answer(work.exchange, transmittal, transmittal_digest, answer.receipts, work.key)
+        except RemoteError as error:
+            raise PeerProblem(f"the answer of {work.peer} does not hold: {error}", problem="bad-answer", retryable=True) from error
+        rooms.gauges.bytes_moved("out", work.peer, content.size)
+        rooms.gauges.latency("deliver", rooms.clock.monotonic() - begun)
+
+    # ---- what is sent
+
+    async def _find(self, exchange: str) -> tuple[Transmittal, str, bytes, dict[str, bytes], StoredContent, Clearance | None] | None:
+        ready = self._rooms.hot_out.get(exchange)
+        if ready is not None:
+            sealed = ready.stamped.sealed
+            return sealed.transmittal, sealed.transmittal_digest, ready.stamped.nro, dict(sealed.envelopes), sealed.content, ready.clearance
+        row = await self._rooms.ledger.exchange("out", exchange)
+        if row is None or row.transmittal is None or not any(passage.state in IN_FLIGHT | {State.STUCK} for passage in row.passages):
+            return None
+        envelopes = await self._rooms.ledger.envelopes("out", exchange)
+        content = await self._rooms.ledger.content("out", exchange)
+        assert row.nro is not None and row.transmittal_digest is not None and content is not None
+        return Transmittal.from_bytes(row.transmittal), row.transmittal_digest, row.nro, envelopes, content, None
+
+    @staticmethod
+    def _bytes(found: tuple[Transmittal, str, bytes, dict[str, bytes], StoredContent, Clearance | None]) -> bytes:
+        return found[0].to_bytes()
+
+    def _parcel(self, transmittal: Transmittal, transmittal_digest: str, cover: Cover, content: StoredContent) -> Parcel:
+        inline, blob, blobs = content.inline, content.blob, self._rooms.blobs
+
+        def read(offset: int) -> Iterator[bytes]:
+            if inline is not None:
+                return iter((inline[offset:],))
+            assert blob is not None
+            return blobs.read(blob, offset)
+
+        return Parcel(
+            exchange=transmittal.id,
+            transmittal_digest=transmittal_digest,
+            cover=cover.to_bytes(),
+            size=content.size,
+            inline=inline,
+            read=read,
+        )
+
+    # ---- permission
+
+    async def _still_cleared(self, work: Work, transmittal: Transmittal, clearance: Clearance | None, recipients: tuple[str, ...]) -> bool:
+        """The clearance is checked before each attempt; when policy or directory changed, policy is asked again."""
+        rooms, at, standing = self._rooms, self._rooms.clock.now(), self._rooms.standing
+        if clearance is not None:
+            try:
+                clearance.check(
+                    policy_digest=standing.policy.digest,
+                    directory_version=standing.directory.version,
+                    at=at,
+                    metadata_digest=clearance.metadata_digest,
+                    recipients=recipients,
+                )
+                return True
+            except ClearanceVoid:
+                pass
+        row = await rooms.ledger.exchange("out", work.exchange)
+        assert row is not None
+        verdict = decide(standing.policy, self._question(row, transmittal, recipients, at))
+        if isinstance(verdict, Clearance):
+            return True
+        await self._stop(work, recipients, verdict, at)
+        return False
+
+    def _question(self, row: ExchangeRow, transmittal: Transmittal, recipients: tuple[str, ...], at: datetime) -> Question:
+        standing = self._rooms.standing
+        document = open_private(standing, row.id, row.private).document
+        assert transmittal.content is not None
+        return Question(
+            side="send",
+            level=document.level,
+            urgency=transmittal.urgency,
+            metadata_digest=transmittal.content.manifest,
+            sender=party(standing.directory, standing.organisation),
+            recipients=tuple(party(standing.directory, org) for org in recipients),
+            at=at,
+            directory_version=standing.directory.version,
+            directory_digest=standing.directory.digest,
+            suite=transmittal.suite,
+            size=transmittal.content.size,
+            stamped=True,
+        )
+
+    async def _stop(self, work: Work, recipients: tuple[str, ...], verdict: Hold | Refusal, at: datetime) -> None:
+        to = State.HELD if isinstance(verdict, Hold) else State.REFUSED
+        advances = tuple(
+            Advance(direction="out", exchange=work.exchange, recipient=org, expect=IN_FLIGHT, to=to, at=at) for org in recipients
+        )
+        report = self._desk.report("out", work.exchange, at)
+        leaf = self._leaves.redecided(at, work.exchange, verdict)
+        await self._rooms.record(Step(changes=(*advances, Finish(key=work.key), Schedule(work=report)), leaves=(leaf,)))
+        self._rooms.agenda.add(report)
+
+    # ---- no final answer
+
+    async def _wait(self, work: Work, answer: Pending) -> None:
+        if answer.state == "upload":
+            raise PeerProblem("the upload is not complete", problem="upload", retryable=True)
+        rest = HELD_REST if answer.state == "held" else VERIFYING_REST
+        later = Work(
+            key=work.key,
+            kind=work.kind,
+            direction=work.direction,
+            exchange=work.exchange,
+            due=self._rooms.clock.now() + rest,
+            peer=work.peer,
+            priority=work.priority,
+            attempts=work.attempts,
+        )
+        await self._rooms.record(Step(changes=(Schedule(work=later),)))
+        self._rooms.agenda.add(later)
+
+    async def give_up(self, work: Work, error: Exception) -> None:
+        """Attempts used up, or a final problem: STUCK, stated by ourselves and kept for a person."""
+        rooms, at = self._rooms, self._rooms.clock.now()
+        found = await self._find(work.exchange)
+        if found is None:
+            await rooms.record(Step(changes=(Finish(key=work.key),)))
+            return
+        transmittal, transmittal_digest = found[0], found[1]
+        reason = str(getattr(error, "problem", None) or getattr(error, "code", "unreachable"))
+        for org in self._recipients_behind(transmittal, work.peer):
+            await self._presume(work, transmittal, transmittal_digest, org, State.STUCK, LeafKind.STUCK, reason, at)
+
+    async def expire(self, exchange: str, org: str) -> None:
+        """The exchange's ``expires`` is past and the recipient said nothing that holds it: our own presumption."""
+        at = self._rooms.clock.now()
+        row = await self._rooms.ledger.exchange("out", exchange)
+        if row is None or row.transmittal is None or row.transmittal_digest is None:
+            return
+        transmittal = Transmittal.from_bytes(row.transmittal)
+        gateway = self._rooms.standing.directory.gateway_of(org).id
+        work = Work(key=f"deliver:out:{exchange}:{gateway}", kind="deliver", direction="out", exchange=exchange, due=at, peer=gateway)
+        await self._presume(work, transmittal, row.transmittal_digest, org, State.EXPIRED, LeafKind.EXPIRED, "expired", at)
+
+    def _recipients_behind(self, transmittal: Transmittal, gateway: str) -> tuple[str, ...]:
+        directory = self._rooms.standing.directory
+        return tuple(recipient.org for recipient in transmittal.recipients if directory.gateway_of(recipient.org).id == gateway)
+
+    async def _presume(
+        self, work: Work, transmittal: Transmittal, transmittal_digest: str, org: str, to: State, kind: LeafKind, reason: str, at: datetime
+    ) -> None:
+        rooms = self._rooms
+        judged = await rooms.stage_out.run(
+            issue,
+            rooms.standing,
+            suite_named(transmittal.suite),
+            exchange=transmittal.id,
+            recipient=org,
+            transmittal=transmittal_digest,
+            sealed=transmittal.content.sealed if transmittal.content else None,
+            event="RelayFailure",
+            at=at,
+            reason=reason,
+        )
+        report = self._desk.report("out", transmittal.id, at)
+        expect = IN_FLIGHT if to is State.STUCK else IN_FLIGHT | {State.STUCK}
+        advance = Advance(direction="out", exchange=transmittal.id, recipient=org, expect=expect, to=to, at=at)
+        leaf = self._leaves.receipt(kind, at, judged.receipt, judged.digest, kind.value, reason)
+        try:
+            await rooms.record(
+                Step(changes=(advance, kept(judged, "out", at), Finish(key=work.key), Schedule(work=report)), leaves=(leaf,))
+            )
+        except Superseded:
+            await rooms.record(Step(changes=(Finish(key=work.key),)))
+            return
+        rooms.gauges.outcome("out", to, transmittal.level, work.peer)
+        rooms.agenda.add(report)

@@ -1,0 +1,290 @@
+"""The recipient's office: handing accepted documents over, and turning what people do there into signed receipts on their way back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime
+
+from crypto.suites import suite_named
+from gateway.core.content import PartData, PartEnded, PartStarted
+from gateway.core.errors import PeerProblem, Superseded
+from gateway.core.exchange import TRANSITIONS, Event, State
+from gateway.core.explain import explain
+from gateway.core.leaf import Actor, LeafKind
+from gateway.core.step import Advance, Change, Finish, Schedule, Step, StoredContent, Work
+from gateway.core.transmittal import Transmittal
+from gateway.flow.leaves import Leaves
+from gateway.flow.office import Desk
+from gateway.flow.opening import Warm, reopen
+from gateway.flow.ports import Act, Delivery, OpenedPart, SignedReceipt
+from gateway.flow.private import open_private
+from gateway.flow.rooms import Rooms
+from gateway.flow.sealing import kept_key
+from gateway.flow.witness import issue, kept
+
+log = logging.getLogger("yizhan.handover")
+
+RECEIPTS_A_REQUEST = 64  # a larger batch only delays the first
+ACT_EVENTS = {"sign-for": Event.SIGNED_FOR, "return": Event.RETURNED}
+ACT_LEAVES = {Event.SIGNED_FOR: LeafKind.SIGNED_FOR, Event.RETURNED: LeafKind.RETURNED, Event.NOT_SIGNED_FOR: LeafKind.EXPIRED}
+
+
+class HandOver:
+    """Delivers into the office, takes people's acts, sends our receipts to the sender's gateway."""
+
+    def __init__(self, rooms: Rooms, desk: Desk) -> None:
+        self._rooms = rooms
+        self._desk = desk
+        self._leaves = Leaves(rooms.standing)
+
+    # ---- ACCEPTED -> DELIVERED
+
+    async def hand_over(self, work: Work) -> None:
+        """Work "hand-over"."""
+        rooms, begun = self._rooms, self._rooms.clock.monotonic()
+        warm = rooms.hot_in.get(work.exchange) or await self._warm_again(work.exchange)
+        if warm is None:
+            await rooms.record(Step(changes=(Finish(key=work.key),)))
+            return
+        row_content = None if warm.parts is not None else await rooms.ledger.content("in", work.exchange)
+        await rooms.office.deliver(self._delivery(warm, row_content))
+        at = rooms.clock.now()
+        await self._state(warm.transmittal, warm.transmittal_digest, Event.HANDOVER, at, prev=warm.last_receipt, finish=work.key)
+        rooms.hot_in.drop(work.exchange)
+        rooms.gauges.latency("hand-over", rooms.clock.monotonic() - begun)
+
+    def _delivery(self, warm: Warm, content: StoredContent | None) -> Delivery:
+        transmittal = warm.transmittal
+        return Delivery(
+            exchange=transmittal.id,
+            sender_org=transmittal.sender.org,
+            sender_name=self._desk.name_of(transmittal.sender.org),
+            level=transmittal.level,
+            urgency=transmittal.urgency,
+            received=warm.received,
+            document=warm.document,
+            parts=lambda: self._parts(warm, content),
+        )
+
+    def _parts(self, warm: Warm, content: StoredContent | None) -> Iterator[OpenedPart]:
+        if warm.parts is not None:
+            return (OpenedPart(entry=entry, chunks=iter((data,))) for entry, data in warm.parts)
+        assert content is not None and warm.transmittal.content is not None
+        chunks = iter((content.inline,)) if content.inline is not None else self._rooms.blobs.read(content.blob or "")
+        events = reopen(warm.key, chunks, warm.transmittal.content.manifest, suite_named(warm.transmittal.suite))
+        return _by_part(events)
+
+    async def _warm_again(self, exchange: str) -> Warm | None:
+        """After a restart, or when it was too large to keep: everything is still here, sealed."""
+        row = await self._rooms.ledger.exchange("in", exchange)
+        if row is None or row.transmittal is None or all(passage.state is not State.ACCEPTED for passage in row.passages):
+            return None
+        transmittal = Transmittal.from_bytes(row.transmittal)
+        receipts = await self._rooms.ledger.receipts("in", exchange)
+        assert row.own_key is not None and row.transmittal_digest is not None
+        return Warm(
+            document=open_private(self._rooms.standing, exchange, row.private).document,
+            key=kept_key(self._rooms.standing, exchange, suite_named(transmittal.suite), row.own_key),
+            parts=None,
+            transmittal=transmittal,
+            transmittal_digest=row.transmittal_digest,
+            received=row.created,
+            last_receipt=receipts[-1].digest,
+        )
+
+    # ---- people's acts
+
+    async def take_acts(self) -> int:
+        """Walk the office's acts once; how many there were."""
+        count = 0
+        async for act in self._rooms.office.acts():
+            count += 1
+            try:
+                await self._take_act(act)
+            except Exception:  # the outermost loop of one act: it stays and is looked at again
+                log.exception("act %s waits", act.id)
+        return count
+
+    async def _take_act(self, act: Act) -> None:
+        rooms, at = self._rooms, self._rooms.clock.now()
+        row = await rooms.ledger.exchange("in", act.exchange)
+        if row is None or row.transmittal is None or row.transmittal_digest is None:
+            await rooms.office.acknowledge(act, (explain("act/unknown-exchange", exchange=act.exchange),))
+            return
+        receipts = await rooms.ledger.receipts("in", act.exchange)
+        actor = Actor(id=act.actor, role="clerk", auth="office")
+        try:
+            await self._state(
+                Transmittal.from_bytes(row.transmittal),
+                row.transmittal_digest,
+                ACT_EVENTS[act.kind],
+                at,
+                prev=receipts[-1].digest if receipts else None,
+                reason="returned" if act.kind == "return" else None,
+                actor=actor,
+            )
+        except Superseded as error:
+            if error.state == (State.SIGNED_FOR if act.kind == "sign-for" else State.RETURNED):
+                await rooms.office.acknowledge(act)  # it took effect before a crash; the office was not told
+            else:
+                await rooms.office.acknowledge(act, (explain("act/too-late", state=str(error.state)),))
+            return
+        await rooms.office.acknowledge(act)
+
+    async def not_signed_for(self, exchange: str) -> None:
+        """The exchange expired in the office without anybody's act: that is its outcome."""
+        row = await self._rooms.ledger.exchange("in", exchange)
+        if row is None or row.transmittal is None or row.transmittal_digest is None:
+            return
+        receipts = await self._rooms.ledger.receipts("in", exchange)
+        transmittal = Transmittal.from_bytes(row.transmittal)
+        try:
+            await self._state(
+                transmittal, row.transmittal_digest, Event.NOT_SIGNED_FOR, self._rooms.clock.now(), prev=receipts[-1].digest, reason="expired"
+            )
+        except Superseded:
+            return
+
+    # ---- stating
+
+    async def _state(
+        self,
+        transmittal: Transmittal,
+        transmittal_digest: str,
+        event: Event,
+        at: datetime,
+        *,
+        prev: str | None,
+        reason: str | None = None,
+        actor: Actor | None = None,
+        finish: str | None = None,
+    ) -> None:
+        """One transaction: the passage moves, the receipt is kept and due at the sender's gateway. Raises Superseded."""
+        rooms = self._rooms
+        stated = await rooms.stage_in.run(
+            issue,
+            rooms.standing,
+            suite_named(transmittal.suite),
+            exchange=transmittal.id,
+            recipient=rooms.standing.organisation,
+            transmittal=transmittal_digest,
+            sealed=transmittal.content.sealed if transmittal.content else None,
+            event=event.value,
+            at=at,
+            prev=prev,
+            reason=reason,
+        )
+        sources, target = _edge(event)
+        sending = _send_work(transmittal, stated.digest, at)
+        changes: list[Change] = [
+            Advance(
+                direction="in", exchange=transmittal.id, recipient=rooms.standing.organisation, expect=sources, to=target, at=at
+            ),
+            kept(stated, "in", at),
+            Schedule(work=sending),
+        ]
+        if finish:
+            changes.append(Finish(key=finish))
+        report = None if event is Event.HANDOVER else self._desk.report("in", transmittal.id, at)
+        if report:
+            changes.append(Schedule(work=report))
+        kind = LeafKind.DELIVERED if event is Event.HANDOVER else ACT_LEAVES[event]
+        fields = {"actor": actor} if actor else {}
+        leaf = self._leaves.leaf(
+            kind,
+            at,
+            "issued",
+            exchange=transmittal.id,
+            recipient=rooms.standing.organisation,
+            object=stated.digest,
+            reason=reason,
+            src=rooms.standing.gateway,
+            dst=transmittal.sender.gateway,
+            level=transmittal.level,
+            **fields,
+        )
+        try:
+            await rooms.record(Step(changes=tuple(changes), leaves=(leaf,)))
+        except Superseded:
+            if finish:
+                await rooms.record(Step(changes=(Finish(key=finish),)))
+                return
+            raise
+        rooms.hot_receipts.put(stated.digest, stated.signed, len(stated.signed.body) + len(stated.signed.signature))
+        rooms.gauges.outcome("in", target, transmittal.level, transmittal.sender.gateway)
+        rooms.agenda.add_all((sending, *((report,) if report else ())))
+
+    # ---- receipts on their way back
+
+    async def send_receipts(self, work: Work) -> None:
+        """Work "send-receipt": this one and whatever else waits for the same gateway, in one request."""
+        rooms = self._rooms
+        works = [work, *rooms.agenda.take_waiting("send-receipt", work.peer, RECEIPTS_A_REQUEST - 1)]
+        try:
+            await self._send(work.peer, works)
+        finally:
+            for other in works[1:]:
+                rooms.agenda.done(other)
+
+    async def _send(self, peer: str, works: list[Work]) -> None:
+        rooms = self._rooms
+        signed = [await self._signed(work) for work in works]
+        try:
+            answers = await rooms.link.send_receipts(peer, signed)
+        except Exception as error:
+            for other in works[1:]:  # the first one's failure is this handler's own
+                await rooms.failing.failed(other, error)
+            raise
+        finished: list[Change] = []
+        for other, answer in zip(works, answers, strict=True):
+            if answer.retryable:
+                await rooms.failing.failed(other, PeerProblem(f"{peer} answered {answer.code}", problem=answer.code, retryable=True))
+                continue
+            if answer.code != "ok":
+                log.error("%s turned receipt %s away: %s", peer, other.detail.decode(), answer.code)
+            finished.append(Finish(key=other.key))
+            rooms.hot_receipts.drop(other.detail.decode())
+        if finished:
+            await rooms.record(Step(changes=tuple(finished)))
+
+    async def _signed(self, work: Work) -> SignedReceipt:
+        digest = work.detail.decode()
+        hot = self._rooms.hot_receipts.get(digest)
+        if hot is not None:
+            return hot
+        row = await self._rooms.ledger.receipt(digest)
+        assert row is not None, f"internal: work {work.key} names a receipt that is not here"
+        return SignedReceipt(body=row.body, signature=row.signature)
+
+
+def _by_part(events: Iterator[PartStarted | PartData | PartEnded]) -> Iterator[OpenedPart]:
+    """Group the flat stream of events by part. A part's chunks must be read to their end before the next part is asked for."""
+    for event in events:
+        if isinstance(event, PartStarted):
+            yield OpenedPart(entry=event.entry, chunks=_data_until_end(events))
+
+
+def _data_until_end(events: Iterator[PartStarted | PartData | PartEnded]) -> Iterator[bytes]:
+    for event in events:
+        if isinstance(event, PartEnded):
+            return
+        assert isinstance(event, PartData)
+        yield event.data
+
+
+def _edge(event: Event) -> tuple[frozenset[State], State]:
+    edges = [edge for edge in TRANSITIONS if edge.direction == "in" and edge.event is event and edge.source is not None]
+    return frozenset(edge.source for edge in edges if edge.source), edges[0].target
+
+
+def _send_work(transmittal: Transmittal, digest: str, at: datetime) -> Work:
+    return Work(
+        key=f"send-receipt:in:{transmittal.id}:{digest}",
+        kind="send-receipt",
+        direction="in",
+        exchange=transmittal.id,
+        due=at,
+        peer=transmittal.sender.gateway,
+        detail=digest.encode(),
+    )

@@ -1,0 +1,397 @@
+"""IN: arrivals from other gateways, from the first byte to ACCEPTED (or a signed refusal), with the receipt that says so.
+
+The checks stand in ``opening``; here is their order in time: cover first, duplicates next, content last, then one transaction. A 200
+answer carries the receipts, so 200 means durable and good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import datetime
+
+from crypto.content_cipher import ContentKey
+from crypto.errors import Malformed
+from gateway.core.canonical import parse_time
+from gateway.core.cover import Cover
+from gateway.core.errors import AlreadyOpen, NoRoom, ProblemError, TooManyUploads
+from gateway.core.exchange import State
+from gateway.core.explain import Reason
+from gateway.core.leaf import Leaf, LeafKind
+from gateway.core.step import Change, KeepSealed, OpenExchange, Schedule, Step, StoredContent, Work
+from gateway.flow.leaves import Leaves
+from gateway.flow.opening import Examined, Opened, Refused, Warm, examine, open_content
+from gateway.flow.ports import Answer, ExchangeRow, Pending, Receipted, ReceiptAnswer, SignedReceipt, Upload
+from gateway.flow.private import Private, seal_private
+from gateway.flow.rooms import Rooms
+from gateway.flow.sealing import INLINE_CONTENT, keep_key
+from gateway.flow.taking import Taking
+from gateway.flow.witness import Judged, issue, kept
+
+log = logging.getLogger("yizhan.inbound")
+
+MAX_INLINE_ARRIVAL = 1024 * 1024  # what one request may carry beside its cover; larger content is uploaded in pieces
+WRITE_CHUNK = 1024 * 1024  # bytes gathered before a hop to the disk thread
+VERIFY_WITHIN = 10.0  # seconds an answer may take after the last byte; then 202 and the peer asks again
+
+
+class Inbound:
+    """Implements ``ports.Arrivals``."""
+
+    def __init__(self, rooms: Rooms, taking: Taking) -> None:
+        self._rooms = rooms
+        self._taking = taking
+        self._leaves = Leaves(rooms.standing)
+        self._verifying: dict[str, asyncio.Task[Answer]] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    # ---- ports.Arrivals
+
+    async def offer(self, peer: str, cover: bytes, content: bytes | None) -> Answer:
+        """A cover, with the whole ciphertext when it came in the same request."""
+        self._check_open(peer)
+        try:
+            return await self._offer(peer, cover, content)
+        except ProblemError as error:
+            await self._note_problem(peer, error)
+            raise
+
+    async def offset(self, peer: str, exchange: str, transmittal_digest: str) -> int:
+        """How far an upload has come. An upload belongs to (peer, transmittal digest); to anyone else it does not exist."""
+        return (await self._upload(peer, transmittal_digest)).offset
+
+    async def append(self, peer: str, exchange: str, transmittal_digest: str, offset: int, chunks: AsyncIterator[bytes]) -> Answer:
+        """Bytes from ``offset`` on."""
+        self._check_open(peer)
+        key = _upload_key(peer, transmittal_digest)
+        running = self._verifying.get(key)
+        if running is not None:
+            return Pending(state="verifying", offset=0)
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        if lock.locked():
+            raise ProblemError("busy", "another request is writing this upload", retryable=True)
+        async with lock:
+            upload = await self._upload(peer, transmittal_digest)
+            if offset != upload.offset:
+                raise ProblemError("offset-mismatch", f"at {upload.offset}, not {offset}", retryable=True, offset=upload.offset)
+            await self._receive(upload, chunks, peer)
+            if upload.offset < upload.size:
+                return Pending(state="upload", offset=upload.offset)
+            task = asyncio.create_task(self._complete(peer, upload), name=f"verify {exchange}")
+            self._verifying[key] = task
+            task.add_done_callback(lambda _: self._verifying.pop(key, None))
+        done, _ = await asyncio.wait({task}, timeout=VERIFY_WITHIN)
+        if not done:
+            return Pending(state="verifying", offset=upload.size)
+        return task.result()
+
+    async def receipts(self, peer: str, receipts: Sequence[SignedReceipt]) -> tuple[ReceiptAnswer, ...]:
+        """Receipts about our own exchanges."""
+        self._rooms.agenda.wake(peer)
+        return await self._taking.take_all(peer, receipts)
+
+    # ---- the cover
+
+    def _check_open(self, peer: str) -> None:
+        """Fail closed: what we cannot judge or keep is not taken in."""
+        rooms = self._rooms
+        rooms.agenda.wake(peer)
+        if not rooms.standing.accepts_work:
+            raise ProblemError("busy", "not accepting now", retryable=True)
+        if not rooms.guard.good(rooms.clock.now(), rooms.clock.monotonic()):
+            raise ProblemError("clock", "our own clock is not confirmed", retryable=True)
+
+    async def _offer(self, peer: str, cover_bytes: bytes, content: bytes | None) -> Answer:
+        rooms, begun = self._rooms, self._rooms.clock.monotonic()
+        now = rooms.clock.now()
+        examined = await rooms.stage_in.run(self._examine, cover_bytes, peer, now)
+        # 9. duplicate key, looked at only after the signature held
+        known = await self._known(examined, now)
+        if known is not None:
+            return known
+        if examined.refusal:
+            return await self._refuse(examined, examined.refusal, None, now)
+        if examined.hold:
+            return await self._hold(examined, now)
+        assert examined.transmittal.content is not None
+        if content is None:
+            return await self._begin_upload(peer, cover_bytes, examined)
+        answer = await self._open_and_accept(examined, (content,), _place(content), now)
+        rooms.gauges.bytes_moved("in", peer, len(content))
+        rooms.gauges.latency("accept", rooms.clock.monotonic() - begun)
+        return answer
+
+    def _examine(self, cover_bytes: bytes, peer: str, now: datetime) -> Examined:
+        try:
+            cover = Cover.from_bytes(cover_bytes)
+        except Malformed as error:
+            raise ProblemError("malformed", str(error), retryable=False) from error
+        return examine(cover, peer, self._rooms.standing, now)
+
+    async def _known(self, examined: Examined, now: datetime) -> Answer | None:
+        transmittal = examined.transmittal
+        row = await self._rooms.ledger.exchange("in", transmittal.id)
+        if row is None:
+            return None
+        if row.sender_org != transmittal.sender.org or row.transmittal_digest != examined.digest:
+            return await self._contradicted(examined, row, now)
+        if any(passage.state is State.HELD for passage in row.passages):
+            return Pending(state="held", offset=0)
+        return Receipted(receipts=await self._answered_then(row))
+
+    async def _answered_then(self, row: ExchangeRow) -> tuple[SignedReceipt, ...]:
+        """The receipt bytes given when it first came, whatever happened since."""
+        first: dict[str, SignedReceipt] = {}
+        for receipt in await self._rooms.ledger.receipts("in", row.id):
+            if receipt.event in ("ContentConsignment", "ContentConsignmentFailure"):
+                first.setdefault(receipt.recipient, SignedReceipt(body=receipt.body, signature=receipt.signature))
+        return tuple(first.values())
+
+    async def _contradicted(self, examined: Examined, row: ExchangeRow, now: datetime) -> Answer:
+        """Another transmittal under a key already signed for: refused, both digests in the log, alarm."""
+        log.error("exchange %s came again with another transmittal", row.id)
+        transmittal = examined.transmittal
+        leaves = (
+            self._leaves.arrived(LeafKind.CONTRADICTION, now, transmittal, row.transmittal_digest or examined.digest),
+            self._leaves.arrived(LeafKind.CONTRADICTION, now, transmittal, examined.digest),
+        )
+        await self._rooms.record(Step(changes=(), leaves=leaves))
+        raise ProblemError("duplicate-other", f"exchange {row.id} is known with another transmittal", retryable=False)
+
+    async def _note_problem(self, peer: str, error: ProblemError) -> None:
+        self._rooms.gauges.refused(error.problem, peer)
+        log.warning("arrival from %s answered %s: %s", peer, error.problem, error)
+        if not error.retryable:
+            leaf = self._leaves.rejected(self._rooms.clock.now(), peer, error.problem)
+            await self._rooms.record(Step(changes=(), leaves=(leaf,)))
+
+    # ---- large content
+
+    async def _begin_upload(self, peer: str, cover: bytes, examined: Examined) -> Answer:
+        key = _upload_key(peer, examined.digest)
+        assert examined.transmittal.content is not None
+        size = examined.transmittal.content.size
+        if key in self._verifying:
+            return Pending(state="verifying", offset=size)
+        try:
+            upload = await asyncio.to_thread(self._rooms.uploads.open, key) or await asyncio.to_thread(
+                self._rooms.uploads.begin, key, cover, size
+            )
+        except NoRoom as error:
+            raise ProblemError("no-room", str(error), retryable=True) from error
+        except TooManyUploads as error:
+            raise ProblemError("too-many", str(error), retryable=True) from error
+        return Pending(state="upload", offset=upload.offset)
+
+    async def _upload(self, peer: str, transmittal_digest: str) -> Upload:
+        upload = await asyncio.to_thread(self._rooms.uploads.open, _upload_key(peer, transmittal_digest))
+        if upload is None:
+            raise ProblemError("not-found", "no such upload", retryable=False)
+        return upload
+
+    async def _receive(self, upload: Upload, chunks: AsyncIterator[bytes], peer: str) -> None:
+        """Write what comes; whatever breaks the stream, what was written is synced and its offset kept."""
+        before = upload.offset
+        try:
+            gathered = bytearray()
+            async for chunk in chunks:
+                gathered += chunk
+                if len(gathered) >= WRITE_CHUNK:
+                    await asyncio.to_thread(upload.write, bytes(gathered))
+                    gathered.clear()
+            if gathered:
+                await asyncio.to_thread(upload.write, bytes(gathered))
+        finally:
+            await asyncio.shield(asyncio.to_thread(upload.sync))
+            self._rooms.gauges.bytes_moved("in", peer, upload.offset - before)
+
+    async def _complete(self, peer: str, upload: Upload) -> Answer:
+        now = self._rooms.clock.now()
+        try:
+            examined = await self._rooms.stage_in.run(self._examine, upload.cover, peer, now)
+            known = await self._known(examined, now)
+            if known is not None:
+                await asyncio.to_thread(upload.discard)
+                return known
+            return await self._open_and_accept(examined, upload, None, now)
+        except ProblemError as error:
+            if error.problem == "ciphertext-mismatch":
+                await asyncio.to_thread(upload.reset)
+            await self._note_problem(peer, error)
+            raise
+
+    # ---- content and the transaction
+
+    async def _open_and_accept(
+        self, examined: Examined, source: Sequence[bytes] | Upload, place: StoredContent | None, now: datetime
+    ) -> Answer:
+        rooms = self._rooms
+        try:
+            if isinstance(source, tuple):
+                opened, stated, place = await rooms.stage_in.run(self._open, examined, source, place, now)
+            else:
+                opened, stated, place = await asyncio.to_thread(self._open, examined, source, None, now)
+        except Refused as error:
+            return await self._refuse(examined, tuple(error.facts["reasons"]), _quarantine(source, place), now)
+        except NoRoom as error:
+            raise ProblemError("no-room", str(error), retryable=True) from error
+        return await self._accept(examined, opened, stated, place, now)
+
+    def _open(
+        self, examined: Examined, source: Sequence[bytes] | Upload, place: StoredContent | None, now: datetime
+    ) -> tuple[Opened, Judged, StoredContent]:
+        """One hop: checks 10 to 12, the ciphertext in its lasting place, the receipt signed."""
+        chunks: Iterator[bytes] = iter(source) if isinstance(source, tuple) else source.read()  # type: ignore[union-attr]
+        opened = open_content(examined, chunks, self._rooms.standing, now)
+        if place is None:
+            place = self._store(examined, source)
+        elif place.inline is not None and place.size > INLINE_CONTENT:
+            place = self._store_blob(place.inline)
+        return opened, self._state(examined, "ContentConsignment", now), place
+
+    def _store(self, examined: Examined, source: Sequence[bytes] | Upload) -> StoredContent:
+        assert not isinstance(source, tuple) and examined.transmittal.content is not None
+        return StoredContent(size=examined.transmittal.content.size, blob=source.finish())  # type: ignore[union-attr]
+
+    def _store_blob(self, content: bytes) -> StoredContent:
+        blob = self._rooms.blobs.create(len(content))
+        try:
+            blob.write(content)
+            return StoredContent(size=len(content), blob=blob.finish())
+        except BaseException:
+            blob.discard()
+            raise
+
+    def _state(self, examined: Examined, event: str, now: datetime, reason: str | None = None) -> Judged:
+        transmittal = examined.transmittal
+        return issue(
+            self._rooms.standing,
+            examined.suite,
+            exchange=transmittal.id,
+            recipient=self._rooms.standing.organisation,
+            transmittal=examined.digest,
+            sealed=transmittal.content.sealed if transmittal.content else None,
+            event=event,
+            at=now,
+            reason=reason,
+        )
+
+    async def _accept(self, examined: Examined, opened: Opened, stated: Judged, place: StoredContent, now: datetime) -> Answer:
+        rooms, transmittal = self._rooms, examined.transmittal
+        assert examined.clearance is not None
+        hand_over = Work(
+            key=f"hand-over:in:{transmittal.id}",
+            kind="hand-over",
+            direction="in",
+            exchange=transmittal.id,
+            due=now,
+            priority=examined.clearance.priority,
+        )
+        private = Private(document=opened.manifest.document)
+        changes: tuple[Change, ...] = (
+            self._opening(examined, State.ACCEPTED, now, seal_private(rooms.standing, transmittal.id, private)),
+            self._sealed(examined, place, opened.key),
+            kept(stated, "in", now),
+            Schedule(work=hand_over),
+        )
+        leaf = self._leaves.arrived(LeafKind.ACCEPTED, now, transmittal, examined.digest)
+        try:
+            await rooms.record(Step(changes=changes, leaves=(leaf, self._receipt_leaf(stated, now))))
+        except AlreadyOpen:  # its twin was faster; the receipts given then are the answer
+            answer = await self._known(examined, now)
+            assert answer is not None
+            return answer
+        warm = Warm(
+            document=opened.manifest.document,
+            key=opened.key,
+            parts=opened.parts,
+            transmittal=transmittal,
+            transmittal_digest=examined.digest,
+            received=now,
+            last_receipt=stated.digest,
+        )
+        rooms.hot_in.put(transmittal.id, warm, opened.size if opened.parts is not None else 4096)
+        rooms.agenda.add(hand_over)
+        rooms.gauges.outcome("in", State.ACCEPTED, transmittal.level, transmittal.sender.gateway)
+        return Receipted(receipts=(stated.signed,))
+
+    async def _refuse(self, examined: Examined, reasons: tuple[Reason, ...], place: StoredContent | None, now: datetime) -> Answer:
+        """A signed refusal: final. Content that did not hold stays here, sealed, for whoever looks into it."""
+        rooms, transmittal = self._rooms, examined.transmittal
+        stated = await rooms.stage_in.run(self._state, examined, "ContentConsignmentFailure", now, reasons[0].rule)
+        kind = LeafKind.QUARANTINED if place is not None else LeafKind.REFUSED
+        changes: tuple[Change, ...] = (
+            self._opening(examined, State.REFUSED, now, b""),
+            self._sealed(examined, place, None),
+            kept(stated, "in", now),
+        )
+        leaf = self._leaves.arrived(kind, now, transmittal, examined.digest, reasons)
+        try:
+            await rooms.record(Step(changes=changes, leaves=(leaf, self._receipt_leaf(stated, now))))
+        except AlreadyOpen:
+            answer = await self._known(examined, now)
+            assert answer is not None
+            return answer
+        rooms.gauges.outcome("in", State.REFUSED, transmittal.level, transmittal.sender.gateway)
+        for reason in reasons:
+            rooms.gauges.refused(reason.rule, transmittal.sender.gateway)
+        return Receipted(receipts=(stated.signed,))
+
+    async def _hold(self, examined: Examined, now: datetime) -> Answer:
+        """A person must decide; the sender keeps the content and asks again."""
+        transmittal = examined.transmittal
+        changes = (self._opening(examined, State.HELD, now, b""), self._sealed(examined, None, None))
+        leaf = self._leaves.arrived(LeafKind.HELD, now, transmittal, examined.digest, examined.hold)
+        try:
+            await self._rooms.record(Step(changes=changes, leaves=(leaf,)))
+        except AlreadyOpen:
+            pass
+        self._rooms.gauges.outcome("in", State.HELD, transmittal.level, transmittal.sender.gateway)
+        return Pending(state="held", offset=0)
+
+    def _receipt_leaf(self, stated: Judged, now: datetime) -> Leaf:
+        return self._leaves.receipt(LeafKind.RECEIPT, now, stated.receipt, stated.digest, "issued")
+
+    def _opening(self, examined: Examined, state: State, now: datetime, private: bytes) -> OpenExchange:
+        transmittal = examined.transmittal
+        return OpenExchange(
+            direction="in",
+            id=transmittal.id,
+            at=now,
+            state=state,
+            recipients=tuple(org for org, _ in examined.envelopes),
+            level=transmittal.level,
+            urgency=transmittal.urgency,
+            suite=transmittal.suite,
+            sender_org=transmittal.sender.org,
+            sender_gateway=transmittal.sender.gateway,
+            private=private,
+        )
+
+    def _sealed(self, examined: Examined, place: StoredContent | None, key: ContentKey | None) -> KeepSealed:
+        return KeepSealed(
+            direction="in",
+            exchange=examined.transmittal.id,
+            transmittal=examined.transmittal_bytes,
+            transmittal_digest=examined.digest,
+            nro=examined.nro,
+            envelopes=examined.envelopes,
+            content=place,
+            own_key=keep_key(self._rooms.standing, examined.transmittal.id, key) if key else b"",
+            expires=parse_time(examined.transmittal.expires),
+        )
+
+
+def _place(content: bytes) -> StoredContent:
+    return StoredContent(size=len(content), inline=content)
+
+
+def _quarantine(source: Sequence[bytes] | Upload, place: StoredContent | None) -> StoredContent | None:
+    if isinstance(source, tuple):
+        return place if place is not None and place.size <= INLINE_CONTENT else None
+    return StoredContent(size=source.size, blob=source.finish())  # type: ignore[union-attr]
+
+
+def _upload_key(peer: str, transmittal_digest: str) -> str:
+    return f"{peer}/{transmittal_digest}"

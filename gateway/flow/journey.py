@@ -1,0 +1,105 @@
+"""The whole journey assembled: handlers on the agenda, the walks of the office, what runs by the clock, starting and stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from gateway.flow.delivering import Delivering
+from gateway.flow.handover import HandOver
+from gateway.flow.inbound import Inbound
+from gateway.flow.office import Desk
+from gateway.flow.outbound import Outbound
+from gateway.flow.rooms import Rooms
+from gateway.flow.taking import Taking
+from gateway.flow.watching import CLOCK_RETRY, EXPIRE_EVERY, STAMP_EVERY, Watching
+
+log = logging.getLogger("yizhan.journey")
+
+
+class Journey:
+    """One gateway's flow. ``run`` ends when ``stop`` is set; what is then in flight may end within the grace period."""
+
+    def __init__(self, rooms: Rooms, *, poll_seconds: float, in_flight: int) -> None:
+        self._rooms = rooms
+        self._poll = poll_seconds
+        self.desk = Desk(rooms)
+        self.taking = Taking(rooms, self.desk)
+        self.inbound = Inbound(rooms, self.taking)
+        self.outbound = Outbound(rooms, self.desk, in_flight)
+        self.delivering = Delivering(rooms, self.desk, self.taking)
+        self.handover = HandOver(rooms, self.desk)
+        self.watching = Watching(rooms, self.delivering, self.handover)
+        self._enrol()
+
+    def _enrol(self) -> None:
+        agenda, failing = self._rooms.agenda, self._rooms.failing
+        agenda.handle("settle", self.desk.settle)
+        agenda.handle("refuse", self.desk.refuse)
+        agenda.handle("report", self.desk.show)
+        agenda.handle("seal", self.outbound.seal)
+        agenda.handle("deliver", self.delivering.deliver)
+        agenda.handle("hand-over", self.handover.hand_over)
+        agenda.handle("send-receipt", self.handover.send_receipts)
+        failing.bind(agenda)
+        failing.on_give_up("deliver", self.delivering.give_up)
+
+    async def start(self, group: asyncio.TaskGroup) -> None:
+        """Begin: what the database says is due is due; nothing is accepted before the clock is confirmed."""
+        rooms = self._rooms
+        rooms.agenda.start(group)
+        await self.watching.started()
+        rooms.standing.accepts_work = True
+        due = await rooms.ledger.due()
+        rooms.agenda.add_all(due)
+        log.info("started; %d works were due", len(due))
+
+    async def run(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        """Walk and watch until ``stop``."""
+        loops: tuple[tuple[str, Callable[[asyncio.TaskGroup, asyncio.Event], Awaitable[None]]], ...] = (
+            ("tray", self._walk_tray),
+            ("acts", self._walk_acts),
+            ("clock", self._watch_clock),
+            ("expiry", self._watch_expiry),
+        )
+        tasks = [asyncio.ensure_future(loop(group, stop)) for _, loop in loops]
+        for (name, _), task in zip(loops, tasks, strict=True):
+            if isinstance(task, asyncio.Task):
+                task.set_name(name)
+        await asyncio.gather(*tasks)
+
+    async def _walk_tray(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            begun = 0
+            try:
+                begun = await self.outbound.walk(group)
+            except Exception:  # the outermost loop of the tray: an office that stumbles is asked again
+                log.exception("walking the tray")
+            await rest(stop, 0.02 if begun else self._poll)
+
+    async def _walk_acts(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await self.handover.take_acts()
+            except Exception:  # the outermost loop of acts
+                log.exception("walking the acts")
+            await rest(stop, self._poll)
+
+    async def _watch_clock(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            held = await self.watching.attempt("time authority", self.watching.stamp_checkpoint)
+            await rest(stop, STAMP_EVERY if held else CLOCK_RETRY)
+
+    async def _watch_expiry(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await self.watching.attempt("expiry", self.watching.expire)
+            await rest(stop, EXPIRE_EVERY)
+
+
+async def rest(stop: asyncio.Event, seconds: float) -> None:
+    """Sleep that ``stop`` ends."""
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        pass

@@ -1,0 +1,111 @@
+"""The audit leaves of the journey: every step says the same things in the same places. No title, name or free text ever stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from gateway.core.canonical import format_time
+from gateway.core.document import Document
+from gateway.core.explain import Reason
+from gateway.core.leaf import Actor, Leaf, LeafKind
+from gateway.core.policy import Clearance, Hold, Verdict
+from gateway.core.receipt import Receipt
+from gateway.core.transmittal import DirectoryRef, PolicyRef, Transmittal
+from gateway.flow.standing import Standing
+
+RECEIPT_LEAF = {
+    "SignedFor": LeafKind.SIGNED_FOR,
+    "Returned": LeafKind.RETURNED,
+}
+
+
+class Leaves:
+    """Makes leaves in the name of this gateway, under its present policy and directory."""
+
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
+
+    def leaf(self, kind: LeafKind, at: datetime, outcome: str, **fields: Any) -> Leaf:
+        """A leaf of that kind by the gateway itself, unless ``actor`` says otherwise."""
+        fields.setdefault("actor", Actor(id=self._standing.gateway, role="gateway", auth="self"))
+        return Leaf(kind=kind, at=format_time(at), outcome=outcome, **fields)
+
+    def offer_refused(self, at: datetime, source: str, reasons: Sequence[Reason]) -> Leaf:
+        """What the office offered never became an exchange."""
+        return self.leaf(LeafKind.REFUSED, at, "refused", reason=_code(reasons), policy=self._policy(), src=self._standing.organisation)
+
+    def decided(self, at: datetime, exchange: str, document: Document, verdict: Verdict, recipients: Sequence[str]) -> Leaf:
+        """Policy's word about an offer."""
+        kind = LeafKind.TAKEN if isinstance(verdict, Clearance) else LeafKind.HELD if isinstance(verdict, Hold) else LeafKind.REFUSED
+        return self.leaf(
+            kind,
+            at,
+            kind.value,
+            exchange=exchange,
+            level=document.level,
+            reason=None if isinstance(verdict, Clearance) else _code(verdict.reasons),
+            recipient=recipients[0] if len(recipients) == 1 else None,
+            policy=self._policy(),
+            directory=self._directory(),
+            src=self._standing.organisation,
+        )
+
+    def redecided(self, at: datetime, exchange: str, verdict: Verdict) -> Leaf:
+        """Policy or directory changed before the seal, and the answer with it."""
+        kind = LeafKind.HELD if isinstance(verdict, Hold) else LeafKind.REFUSED
+        return self.leaf(kind, at, kind.value, exchange=exchange, reason=_code(verdict.reasons), policy=self._policy(), directory=self._directory())
+
+    def sealed(self, at: datetime, transmittal: Transmittal, digest: str) -> Leaf:
+        """Signed, timestamped, encrypted."""
+        return self._of_transmittal(LeafKind.SEALED, at, "sealed", transmittal, digest)
+
+    def arrived(self, kind: LeafKind, at: datetime, transmittal: Transmittal, digest: str, reasons: Sequence[Reason] = ()) -> Leaf:
+        """What became of an arrival: accepted, refused, quarantined, held, contradicted."""
+        return self._of_transmittal(kind, at, kind.value, transmittal, digest, reason=_code(reasons) if reasons else None, dst=self._standing.organisation)
+
+    def rejected(self, at: datetime, peer: str, code: str) -> Leaf:
+        """A request of a peer that was answered by a problem."""
+        return self.leaf(LeafKind.REFUSED, at, "problem", reason=code, src=peer)
+
+    def receipt(self, kind: LeafKind, at: datetime, receipt: Receipt, digest: str, outcome: str, reason: str | None = None) -> Leaf:
+        """A receipt, ours or another's."""
+        return self.leaf(
+            kind,
+            at,
+            outcome,
+            exchange=receipt.exchange,
+            recipient=receipt.recipient,
+            object=digest,
+            reason=reason or (receipt.reason.code if receipt.reason else None),
+            src=receipt.by.gateway,
+        )
+
+    def _of_transmittal(self, kind: LeafKind, at: datetime, outcome: str, transmittal: Transmittal, digest: str, **fields: Any) -> Leaf:
+        only = transmittal.recipients[0].org if len(transmittal.recipients) == 1 else None
+        return self.leaf(
+            kind,
+            at,
+            outcome,
+            exchange=transmittal.id,
+            recipient=only,
+            object=digest,
+            size=transmittal.content.size if transmittal.content else None,
+            level=transmittal.level,
+            src=transmittal.sender.org,
+            policy=self._policy(),
+            directory=transmittal.directory,
+            **fields,
+        )
+
+    def _policy(self) -> PolicyRef:
+        policy = self._standing.policy
+        return PolicyRef(id=policy.id, version=policy.version, digest=policy.digest)
+
+    def _directory(self) -> DirectoryRef:
+        return DirectoryRef(version=self._standing.directory.version, digest=self._standing.directory.digest)
+
+
+def _code(reasons: Sequence[Reason]) -> str:
+    return reasons[0].rule if reasons else "unspecified"

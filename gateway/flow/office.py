@@ -1,0 +1,140 @@
+"""The desk towards the office system: settling, refusing, reporting and acknowledging as due work; each harmless twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from gateway.core.directory import DirectoryError
+from gateway.core.exchange import Direction
+from gateway.core.explain import Reason
+from gateway.core.receipt import Receipt
+from gateway.core.step import Finish, Schedule, Step, Work
+from gateway.core.transmittal import Transmittal
+from gateway.flow.ports import ExchangeRow, ReceiptRow, RecipientStatus, Status
+from gateway.flow.private import open_private
+from gateway.flow.rooms import Rooms
+
+REPORT_DELAY = timedelta(milliseconds=300)  # several receipts of one exchange make one report
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    source: str
+    exchange: str
+    reasons: tuple[Reason, ...]
+
+
+class Desk:
+    """Makes work for the office and does it."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    # ---- works
+
+    def settlement(self, source: str, exchange: str, at: datetime) -> Work:
+        """The offer was taken: it leaves the tray."""
+        return Work(key=f"settle:out:{exchange}", kind="settle", direction="out", exchange=exchange, due=at, detail=source.encode())
+
+    def refusal(self, source: str, exchange: str, reasons: Sequence[Reason], at: datetime) -> Work:
+        """The offer will not go; the office shows why. Reasons quote metadata, so they wait sealed."""
+        key = f"refuse:out:{exchange or source}"
+        detail = msgspec.json.encode(_Refusal(source=source, exchange=exchange, reasons=tuple(reasons)))
+        return Work(
+            key=key,
+            kind="refuse",
+            direction="out",
+            exchange=exchange,
+            due=at,
+            detail=self._rooms.standing.storage_key.seal(detail, key.encode()),
+        )
+
+    def report(self, direction: Direction, exchange: str, at: datetime) -> Work:
+        """Show where an exchange stands; ``detail`` tells this report from a later one under the same key."""
+        due = at + REPORT_DELAY
+        return Work(
+            key=f"report:{direction}:{exchange}", kind="report", direction=direction, exchange=exchange, due=due, detail=due.isoformat().encode()
+        )
+
+    def deliveries(self, transmittal: Transmittal, priority: int, at: datetime) -> tuple[Work, ...]:
+        """One delivery for each next hop: recipients behind one gateway share it."""
+        directory = self._rooms.standing.directory
+        gateways = sorted({directory.gateway_of(recipient.org).id for recipient in transmittal.recipients})
+        return tuple(
+            Work(
+                key=f"deliver:out:{transmittal.id}:{gateway}",
+                kind="deliver",
+                direction="out",
+                exchange=transmittal.id,
+                due=at,
+                peer=gateway,
+                priority=priority,
+            )
+            for gateway in gateways
+        )
+
+    # ---- handlers
+
+    async def settle(self, work: Work) -> None:
+        """Work "settle"."""
+        await self._rooms.office.settle(work.detail.decode(), work.exchange)
+        report = self.report("out", work.exchange, self._rooms.clock.now())
+        await self._rooms.record(Step(changes=(Finish(key=work.key), Schedule(work=report))))
+        self._rooms.agenda.add(report)
+
+    async def settle_again(self, source: str, exchange: str) -> None:
+        """The same offer once more: the first answer is repeated."""
+        row = await self._rooms.ledger.exchange("out", exchange)
+        if row is not None and row.transmittal is None and all(passage.state == "REFUSED" for passage in row.passages):
+            private = open_private(self._rooms.standing, exchange, row.private)
+            await self._rooms.office.refuse(source, private.reasons)
+        else:
+            await self._rooms.office.settle(source, exchange)
+
+    async def refuse(self, work: Work) -> None:
+        """Work "refuse"."""
+        detail = self._rooms.standing.storage_key.open(work.detail, work.key.encode())
+        refusal = msgspec.json.decode(detail, type=_Refusal)
+        await self._rooms.office.refuse(refusal.source, refusal.reasons)
+        await self._rooms.record(Step(changes=(Finish(key=work.key),)))
+
+    async def show(self, work: Work) -> None:
+        """Work "report"."""
+        row = await self._rooms.ledger.exchange(work.direction, work.exchange)
+        if row is not None:
+            receipts = await self._rooms.ledger.receipts(work.direction, work.exchange)
+            await self._rooms.office.report(self._status(row, receipts))
+        await self._rooms.record(Step(changes=(Finish(key=work.key, detail=work.detail),)))
+
+    def _status(self, row: ExchangeRow, receipts: Sequence[ReceiptRow]) -> Status:
+        private = open_private(self._rooms.standing, row.id, row.private)
+        events: dict[str, list[tuple[str, str, str]]] = {}
+        for receipt in receipts:
+            stated = Receipt.from_bytes(receipt.body)
+            events.setdefault(receipt.recipient, []).append((stated.event, stated.by.org, stated.at))
+        return Status(
+            exchange=row.id,
+            direction=row.direction,
+            title=private.document.title,
+            updated=max((passage.updated for passage in row.passages), default=row.created),
+            recipients=tuple(
+                RecipientStatus(
+                    org=passage.recipient,
+                    name=self.name_of(passage.recipient),
+                    state=passage.state,
+                    at=passage.updated,
+                    events=tuple(sorted(events.get(passage.recipient, []), key=lambda event: event[2])),
+                )
+                for passage in row.passages
+            ),
+            reasons=private.reasons,
+        )
+
+    def name_of(self, org: str) -> str:
+        """The directory's Chinese name of an organisation, or its code."""
+        try:
+            return self._rooms.standing.directory.organisation(org).names.zh
+        except DirectoryError:
+            return org

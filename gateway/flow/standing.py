@@ -1,0 +1,61 @@
+"""What this gateway is, holds and believes at this moment: its names, keys, policy, directories and trust.
+
+One mutable place, replaced piece by piece by the tasks that watch; everybody else reads it once a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from crypto.certificates import ChainCache
+from crypto.content_cipher import StorageKey
+from crypto.keys import Signer, Unwrapper
+from crypto.suites import Suite
+from gateway.core.directory import Directory
+from gateway.core.errors import BadConfiguration, ProblemError
+from gateway.core.policy import Policy
+from gateway.core.transmittal import DirectoryRef
+
+
+@dataclass(slots=True, kw_only=True)
+class Standing:
+    """The gateway's identity, keys and present beliefs."""
+
+    organisation: str
+    gateway: str
+    name: str
+    signers: Mapping[str, Signer]  # by suite id
+    unwrappers: Mapping[str, tuple[Unwrapper, ...]]  # by suite id, the current one first
+    storage_key: StorageKey
+    policy: Policy
+    policy_bytes: bytes
+    directory: Directory
+    chains: ChainCache
+    accepts_work: bool = True  # False while starting, stopping, or while a fail-closed condition holds
+    _known: dict[int, Directory] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._known[self.directory.version] = self.directory
+
+    def adopt(self, directory: Directory) -> None:
+        """A newer directory is in force; the ones before stay known until they expire."""
+        self._known[directory.version] = directory
+        self.directory = directory
+
+    def directory_named(self, ref: DirectoryRef, now: datetime) -> Directory:
+        """The directory a transmittal was made under. Raises ProblemError: unknown here, or no longer in force."""
+        known = self._known.get(ref.version)
+        if known is None or known.digest != ref.digest:
+            raise ProblemError("directory-unknown", f"directory version {ref.version} is not here", retryable=True, version=ref.version)
+        if now >= known.expires:
+            raise ProblemError("directory-expired", f"directory version {ref.version} has expired", retryable=True, version=ref.version)
+        return known
+
+    def signer(self, suite: Suite) -> Signer:
+        """Our signing key of that suite. Raises BadConfiguration when we have none."""
+        try:
+            return self.signers[suite.id]
+        except KeyError:
+            raise BadConfiguration(f"no signing key of suite {suite.id}", suite=suite.id) from None

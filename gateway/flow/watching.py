@@ -1,0 +1,101 @@
+"""What happens by the clock: proving it against a time authority, stamping checkpoints, expiry, newer directories and CRLs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from crypto.errors import LocalError, RemoteError
+from crypto.randomness import random_bytes
+from crypto.suites import suite_named
+from crypto.timestamps import make_request, token_from_response, verify_token
+from gateway.core.exchange import State
+from gateway.core.leaf import LeafKind
+from gateway.core.step import Keep, Step
+from gateway.flow.delivering import IN_FLIGHT, Delivering
+from gateway.flow.handover import HandOver
+from gateway.flow.leaves import Leaves
+from gateway.flow.rooms import Rooms
+
+log = logging.getLogger("yizhan.watching")
+
+STAMP_EVERY = 50.0  # seconds; a receipt's trusted time is the first token above it, due within 60
+EXPIRE_EVERY = 30.0
+EXPIRY_GRACE = timedelta(minutes=10)  # a consignment dated within ``expires`` may still be on its way
+CLOCK_RETRY = 5.0  # seconds between attempts while our clock is not confirmed
+
+
+class Watching:
+    """The tasks that run by the clock; each pass is one short act that may fail and is tried at the next."""
+
+    def __init__(self, rooms: Rooms, delivering: Delivering, handover: HandOver) -> None:
+        self._rooms = rooms
+        self._delivering = delivering
+        self._handover = handover
+        self._leaves = Leaves(rooms.standing)
+        self._stamped_size = -1
+
+    async def attempt(self, what: str, act: Callable[[], Awaitable[None]]) -> bool:
+        """Run one pass; failures are logged and counted, never fatal."""
+        try:
+            await act()
+        except (LocalError, RemoteError) as error:
+            log.warning("%s: %s", what, error)
+            return False
+        return True
+
+    async def stamp_checkpoint(self) -> None:
+        """A token over the newest checkpoint: gives receipts their trusted time and confirms our clock. Raises Unreachable, Unverified."""
+        rooms = self._rooms
+        checkpoint = await rooms.ledger.latest_checkpoint()
+        over = checkpoint.note if checkpoint is not None else rooms.standing.gateway.encode()
+        suite = suite_named(next(iter(rooms.tokens)))
+        nonce = int.from_bytes(random_bytes(8), "big")
+        response = await rooms.tokens[suite.id].respond(make_request(suite.digest, over, nonce=nonce))
+        token = token_from_response(response)
+        now, mono = rooms.clock.now(), rooms.clock.monotonic()
+        allowed = rooms.standing.directory.time_authority_fingerprints(suite, None)
+        stamp = await rooms.stage_out.run(
+            lambda: verify_token(token, over, suite=suite, trust=rooms.standing.chains, allowed=allowed, now=now, nonce=nonce)
+        )
+        rooms.guard.saw_token(stamp.at, now, mono)
+        if checkpoint is not None and checkpoint.size != self._stamped_size:
+            await rooms.record(Step(changes=(Keep(shelf="token", name=str(checkpoint.size), body=token),)))
+            self._stamped_size = checkpoint.size
+
+    async def expire(self) -> None:
+        """End what is past its ``expires`` on either side."""
+        rooms, now = self._rooms, self._rooms.clock.now()
+        for exchange, org in await rooms.ledger.expired("out", now - EXPIRY_GRACE, IN_FLIGHT | {State.STUCK}):
+            await self._delivering.expire(exchange, org)
+        for exchange, _ in await rooms.ledger.expired("in", now, frozenset({State.ACCEPTED, State.DELIVERED})):
+            await self._handover.not_signed_for(exchange)
+
+    async def started(self) -> None:
+        """The first leaf of this run; keeps the policy and directory every later leaf refers to."""
+        standing, at = self._rooms.standing, self._rooms.clock.now()
+        directory = standing.directory
+        changes = (
+            Keep(shelf="policy", name=standing.policy.digest, body=standing.policy_bytes),
+            Keep(shelf="directory", name=str(directory.version), body=directory.head_bytes),
+            Keep(shelf="directory-signature", name=str(directory.version), body=directory.signature_bytes),
+            *(Keep(shelf="entry", name=digest, body=body) for digest, body in directory.entry_bytes.items()),
+        )
+        await self._rooms.record(Step(changes=changes, leaves=(self._leaves.leaf(LeafKind.STARTED, at, "started"),)))
+
+    async def stopped(self) -> None:
+        """The last leaf of this run."""
+        at = self._rooms.clock.now()
+        await self._rooms.record(Step(changes=(), leaves=(self._leaves.leaf(LeafKind.STOPPED, at, "stopped"),)))
+
+    async def adopted(self) -> None:
+        """A newer directory came into force."""
+        directory, at = self._rooms.standing.directory, self._rooms.clock.now()
+        changes = (
+            Keep(shelf="directory", name=str(directory.version), body=directory.head_bytes),
+            Keep(shelf="directory-signature", name=str(directory.version), body=directory.signature_bytes),
+            *(Keep(shelf="entry", name=digest, body=body) for digest, body in directory.entry_bytes.items()),
+        )
+        leaf = self._leaves.leaf(LeafKind.DIRECTORY, at, "adopted", object=directory.digest)
+        await self._rooms.record(Step(changes=changes, leaves=(leaf,)))
