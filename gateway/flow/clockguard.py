@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from gateway.core.errors import LocalError
+from crypto.errors import LocalError
 
 TOLERANCE = timedelta(seconds=2)
 TOKEN_AGE = timedelta(hours=1)  # an unstamped gateway asks for a token of its own long before

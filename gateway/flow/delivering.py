@@ -49,8 +49,7 @@ class Delivering:
             await rooms.record(Step(changes=(Finish(key=work.key),)))
             return
         transmittal, transmittal_digest, nro, envelopes, content, clearance = found
-        directory = rooms.standing.directory
-        there = {org: envelope for org, envelope in envelopes.items() if directory.gateway_of(org).id == work.peer}
+        there = {org: envelope for org, envelope in envelopes.items() if rooms.standing.gateway_of(org) == work.peer}
         if not await self._still_cleared(work, transmittal, clearance, tuple(there)):
             return
         cover = Cover(transmittal=self._bytes(found), nro=nro, envelopes=tuple(sorted(there.items())))
@@ -194,13 +193,13 @@ class Delivering:
         if row is None or row.transmittal is None or row.transmittal_digest is None:
             return
         transmittal = Transmittal.from_bytes(row.transmittal)
-        gateway = self._rooms.standing.directory.gateway_of(org).id
+        gateway = self._rooms.standing.gateway_of(org)
         work = Work(key=f"deliver:out:{exchange}:{gateway}", kind="deliver", direction="out", exchange=exchange, due=at, peer=gateway)
         await self._presume(work, transmittal, row.transmittal_digest, org, State.EXPIRED, LeafKind.EXPIRED, "expired", at)
 
     def _recipients_behind(self, transmittal: Transmittal, gateway: str) -> tuple[str, ...]:
-        directory = self._rooms.standing.directory
-        return tuple(recipient.org for recipient in transmittal.recipients if directory.gateway_of(recipient.org).id == gateway)
+        standing = self._rooms.standing
+        return tuple(recipient.org for recipient in transmittal.recipients if standing.gateway_of(recipient.org) == gateway)
 
     async def _presume(
         self, work: Work, transmittal: Transmittal, transmittal_digest: str, org: str, to: State, kind: LeafKind, reason: str, at: datetime

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from datetime import datetime
+from typing import cast
 
 from crypto.suites import suite_named
 from gateway.core.content import PartData, PartEnded, PartStarted
@@ -12,6 +13,7 @@ from gateway.core.errors import PeerProblem, Superseded
 from gateway.core.exchange import TRANSITIONS, Event, State
 from gateway.core.explain import explain
 from gateway.core.leaf import Actor, LeafKind
+from gateway.core.receipt import EventName
 from gateway.core.step import Advance, Change, Finish, Schedule, Step, StoredContent, Work
 from gateway.core.transmittal import Transmittal
 from gateway.flow.leaves import Leaves
@@ -170,7 +172,7 @@ class HandOver:
             recipient=rooms.standing.organisation,
             transmittal=transmittal_digest,
             sealed=transmittal.content.sealed if transmittal.content else None,
-            event=event.value,
+            event=cast(EventName, event.value),
             at=at,
             prev=prev,
             reason=reason,

@@ -19,8 +19,9 @@ from gateway.core.errors import AlreadyOpen, NoRoom, ProblemError, TooManyUpload
 from gateway.core.exchange import State
 from gateway.core.explain import Reason
 from gateway.core.leaf import Leaf, LeafKind
+from gateway.core.receipt import EventName
 from gateway.core.step import Change, KeepSealed, OpenExchange, Schedule, Step, StoredContent, Work
-from gateway.flow.leaves import Leaves
+from gateway.flow.leaves import Leaves, word
 from gateway.flow.opening import Examined, Opened, Refused, Warm, examine, open_content
 from gateway.flow.ports import Answer, ExchangeRow, Pending, Receipted, ReceiptAnswer, SignedReceipt, Upload
 from gateway.flow.private import Private, seal_private
@@ -175,14 +176,15 @@ class Inbound:
         if key in self._verifying:
             return Pending(state="verifying", offset=size)
         try:
-            upload = await asyncio.to_thread(self._rooms.uploads.open, key) or await asyncio.to_thread(
-                self._rooms.uploads.begin, key, cover, size
-            )
+            upload = await asyncio.to_thread(self._open_or_begin, key, cover, size)
         except NoRoom as error:
             raise ProblemError("no-room", str(error), retryable=True) from error
         except TooManyUploads as error:
             raise ProblemError("too-many", str(error), retryable=True) from error
         return Pending(state="upload", offset=upload.offset)
+
+    def _open_or_begin(self, key: str, cover: bytes, size: int) -> Upload:
+        return self._rooms.uploads.open(key) or self._rooms.uploads.begin(key, cover, size)
 
     async def _upload(self, peer: str, transmittal_digest: str) -> Upload:
         upload = await asyncio.to_thread(self._rooms.uploads.open, _upload_key(peer, transmittal_digest))
@@ -229,14 +231,14 @@ class Inbound:
         rooms = self._rooms
         try:
             if isinstance(source, tuple):
-                opened, stated, place = await rooms.stage_in.run(self._open, examined, source, place, now)
+                opened, stated, kept_at = await rooms.stage_in.run(self._open, examined, source, place, now)
             else:
-                opened, stated, place = await asyncio.to_thread(self._open, examined, source, None, now)
+                opened, stated, kept_at = await asyncio.to_thread(self._open, examined, source, None, now)
         except Refused as error:
             return await self._refuse(examined, tuple(error.facts["reasons"]), _quarantine(source, place), now)
         except NoRoom as error:
             raise ProblemError("no-room", str(error), retryable=True) from error
-        return await self._accept(examined, opened, stated, place, now)
+        return await self._accept(examined, opened, stated, kept_at, now)
 
     def _open(
         self, examined: Examined, source: Sequence[bytes] | Upload, place: StoredContent | None, now: datetime
@@ -263,7 +265,7 @@ class Inbound:
             blob.discard()
             raise
 
-    def _state(self, examined: Examined, event: str, now: datetime, reason: str | None = None) -> Judged:
+    def _state(self, examined: Examined, event: EventName, now: datetime, reason: str | None = None) -> Judged:
         transmittal = examined.transmittal
         return issue(
             self._rooms.standing,
@@ -319,7 +321,7 @@ class Inbound:
     async def _refuse(self, examined: Examined, reasons: tuple[Reason, ...], place: StoredContent | None, now: datetime) -> Answer:
         """A signed refusal: final. Content that did not hold stays here, sealed, for whoever looks into it."""
         rooms, transmittal = self._rooms, examined.transmittal
-        stated = await rooms.stage_in.run(self._state, examined, "ContentConsignmentFailure", now, reasons[0].rule)
+        stated = await rooms.stage_in.run(self._state, examined, "ContentConsignmentFailure", now, word(reasons[0].rule))
         kind = LeafKind.QUARANTINED if place is not None else LeafKind.REFUSED
         changes: tuple[Change, ...] = (
             self._opening(examined, State.REFUSED, now, b""),

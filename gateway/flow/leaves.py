@@ -108,4 +108,9 @@ class Leaves:
 
 
 def _code(reasons: Sequence[Reason]) -> str:
-    return reasons[0].rule if reasons else "unspecified"
+    return word(reasons[0].rule) if reasons else "unspecified"
+
+
+def word(rule: str) -> str:
+    """A rule id as a leaf or receipt spells it: one word, without the slash that groups rules for people."""
+    return rule.replace("/", ".")

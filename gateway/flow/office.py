@@ -60,8 +60,8 @@ class Desk:
 
     def deliveries(self, transmittal: Transmittal, priority: int, at: datetime) -> tuple[Work, ...]:
         """One delivery for each next hop: recipients behind one gateway share it."""
-        directory = self._rooms.standing.directory
-        gateways = sorted({directory.gateway_of(recipient.org).id for recipient in transmittal.recipients})
+        standing = self._rooms.standing
+        gateways = sorted({standing.gateway_of(recipient.org) for recipient in transmittal.recipients})
         return tuple(
             Work(
                 key=f"deliver:out:{transmittal.id}:{gateway}",

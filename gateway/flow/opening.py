@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from crypto.certificates import CertificateProblem, CrlStale, Purpose, Revoked
+from crypto.certificates import CrlStale, Purpose, Revoked
 from crypto.content_cipher import ContentDecryptor, ContentKey
 from crypto.digests import Hasher, digest
 from crypto.envelopes import open_envelope
@@ -250,7 +250,7 @@ def _check_chain(nro: SignedData, standing: Standing, at: datetime, now: datetim
         raise ProblemError("crl-stale", str(error), retryable=True) from error
     except Revoked as error:
         raise ProblemError("revoked", str(error), retryable=False) from error
-    except CertificateProblem as error:
+    except Unverified as error:
         raise ProblemError("chain-invalid", str(error), retryable=False) from error
     if chain.revoked_later is not None:
         return (explain("revoked-later", revoked_at=str(chain.revoked_later)),)

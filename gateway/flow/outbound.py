@@ -15,10 +15,10 @@ from datetime import datetime, timedelta
 import msgspec
 
 from crypto.digests import digest
-from crypto.errors import RemoteError
+from crypto.errors import LocalError, RemoteError
 from crypto.suites import SUITES
 from gateway.core.document import Document
-from gateway.core.errors import AlreadyOpen, LocalError, OfferGone, PartChanged, Superseded
+from gateway.core.errors import AlreadyOpen, OfferGone, PartChanged, Superseded
 from gateway.core.exchange import State
 from gateway.core.explain import Reason, explain, explain_error
 from gateway.core.leaf import Leaf

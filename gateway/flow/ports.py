@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from gateway.core.document import Document
+from gateway.core.document import Document, LevelId
 from gateway.core.exchange import Direction, State
 from gateway.core.explain import Reason
 from gateway.core.manifest import PartEntry
@@ -42,7 +42,7 @@ class OfferedPart:
 
     name: str
     role: Literal["body", "attachment"]
-    level: str | None
+    level: LevelId | None
     media_type: str
     size: int
     read: Callable[[], Iterator[bytes]]

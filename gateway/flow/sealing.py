@@ -21,11 +21,11 @@ from crypto.timestamps import make_request, token_from_response, verify_token
 from gateway.core.canonical import format_time
 from gateway.core.content import content_size, zip_chunks
 from gateway.core.directory import Directory
-from gateway.core.document import Document
+from gateway.core.document import Document, LevelId, UrgencyId
 from gateway.core.manifest import Manifest, ManifestSender, PartEntry
 from gateway.core.policy import Clearance
 from gateway.core.step import StoredContent
-from gateway.core.transmittal import ContentRef, DirectoryRef, PolicyRef, Recipient, Sender, Transmittal
+from gateway.core.transmittal import ContentRef, DirectoryRef, PolicyRef, Recipient, Role, Sender, Transmittal
 from gateway.flow.ports import BlobWriter, Held
 from gateway.flow.standing import Standing
 
@@ -46,9 +46,9 @@ class Draft:
 
     exchange: str
     document: Document
-    level: str
-    urgency: str
-    recipients: tuple[tuple[str, str], ...]  # (organisation, role), sorted
+    level: LevelId
+    urgency: UrgencyId
+    recipients: tuple[tuple[str, Role], ...]  # (organisation, role), sorted
     copies: tuple[Copy, ...]
     refs: tuple[str, ...] = ()
 

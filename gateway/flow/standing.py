@@ -13,10 +13,19 @@ from crypto.certificates import ChainCache
 from crypto.content_cipher import StorageKey
 from crypto.keys import Signer, Unwrapper
 from crypto.suites import Suite
-from gateway.core.directory import Directory
+from gateway.core.directory import Directory, NotListed
 from gateway.core.errors import BadConfiguration, ProblemError
 from gateway.core.policy import Policy
 from gateway.core.transmittal import DirectoryRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryPapers:
+    """The exact bytes a directory was opened from, kept for evidence: head, signature, entries by digest."""
+
+    head: bytes
+    signature: bytes
+    entries: Mapping[str, bytes]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,6 +41,7 @@ class Standing:
     policy: Policy
     policy_bytes: bytes
     directory: Directory
+    papers: DirectoryPapers
     chains: ChainCache
     accepts_work: bool = True  # False while starting, stopping, or while a fail-closed condition holds
     _known: dict[int, Directory] = field(default_factory=dict)
@@ -39,10 +49,17 @@ class Standing:
     def __post_init__(self) -> None:
         self._known[self.directory.version] = self.directory
 
-    def adopt(self, directory: Directory) -> None:
+    def adopt(self, directory: Directory, papers: DirectoryPapers) -> None:
         """A newer directory is in force; the ones before stay known until they expire."""
         self._known[directory.version] = directory
-        self.directory = directory
+        self.directory, self.papers = directory, papers
+
+    def gateway_of(self, org: str) -> str:
+        """The id of the gateway that serves an organisation. Raises NotListed."""
+        gateways = self.directory.gateways_of(org)
+        if not gateways:
+            raise NotListed(f"no gateway serves {org}", id=org)
+        return gateways[0].id
 
     def directory_named(self, ref: DirectoryRef, now: datetime) -> Directory:
         """The directory a transmittal was made under. Raises ProblemError: unknown here, or no longer in force."""

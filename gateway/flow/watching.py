@@ -75,14 +75,19 @@ class Watching:
     async def started(self) -> None:
         """The first leaf of this run; keeps the policy and directory every later leaf refers to."""
         standing, at = self._rooms.standing, self._rooms.clock.now()
-        directory = standing.directory
         changes = (
             Keep(shelf="policy", name=standing.policy.digest, body=standing.policy_bytes),
-            Keep(shelf="directory", name=str(directory.version), body=directory.head_bytes),
-            Keep(shelf="directory-signature", name=str(directory.version), body=directory.signature_bytes),
-            *(Keep(shelf="entry", name=digest, body=body) for digest, body in directory.entry_bytes.items()),
+            *self._papers(),
         )
         await self._rooms.record(Step(changes=changes, leaves=(self._leaves.leaf(LeafKind.STARTED, at, "started"),)))
+
+    def _papers(self) -> tuple[Keep, ...]:
+        papers, version = self._rooms.standing.papers, str(self._rooms.standing.directory.version)
+        return (
+            Keep(shelf="directory", name=version, body=papers.head),
+            Keep(shelf="directory-signature", name=version, body=papers.signature),
+            *(Keep(shelf="entry", name=digest, body=body) for digest, body in papers.entries.items()),
+        )
 
     async def stopped(self) -> None:
         """The last leaf of this run."""
@@ -92,10 +97,6 @@ class Watching:
     async def adopted(self) -> None:
         """A newer directory came into force."""
         directory, at = self._rooms.standing.directory, self._rooms.clock.now()
-        changes = (
-            Keep(shelf="directory", name=str(directory.version), body=directory.head_bytes),
-            Keep(shelf="directory-signature", name=str(directory.version), body=directory.signature_bytes),
-            *(Keep(shelf="entry", name=digest, body=body) for digest, body in directory.entry_bytes.items()),
-        )
+        changes = self._papers()
         leaf = self._leaves.leaf(LeafKind.DIRECTORY, at, "adopted", object=directory.digest)
         await self._rooms.record(Step(changes=changes, leaves=(leaf,)))

@@ -18,7 +18,7 @@ from crypto.signed_data import SignedData, sign_detached
 from crypto.suites import Suite, suite_named
 from gateway.core.canonical import format_time
 from gateway.core.ids import uuid7
-from gateway.core.receipt import Issuer, Receipt, ReceiptReason, entitled
+from gateway.core.receipt import EventName, Issuer, Receipt, ReceiptReason, entitled
 from gateway.core.step import KeepReceipt
 from gateway.core.transmittal import Transmittal
 from gateway.flow.ports import SignedReceipt
@@ -47,7 +47,7 @@ def issue(
     recipient: str,
     transmittal: str,
     sealed: str | None,
-    event: str,
+    event: EventName,
     at: datetime,
     prev: str | None = None,
     reason: str | None = None,
