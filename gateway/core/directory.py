@@ -21,7 +21,7 @@ from crypto.digests import digest
 from crypto.errors import Malformed, RemoteError, Unverified
 from crypto.signed_data import SignedData
 from crypto.suites import DigestName, Suite, SuiteId
-from gateway.core.canonical import DigestText, GatewayId, Natural, OrgCode, TimeText, Wire, format_time, parse_time, version
+from gateway.core.canonical import DigestText, GatewayId, OrgCode, TimeText, Wire, format_time, parse_time, version
 from gateway.core.document import LevelId
 from gateway.core.organisation import check_code
 

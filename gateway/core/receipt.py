@@ -29,23 +29,7 @@ OUTCOME_EVENTS = frozenset(
     {Event.SIGNED_FOR, Event.RETURNED, Event.NOT_SIGNED_FOR, Event.CONSIGNMENT_FAILURE, Event.WITHDRAWN, Event.HANDOVER}
 )
 
-EventName = Literal[
-    "SubmissionAcceptance",
-    "SubmissionRejection",
-    "RelayAcceptance",
-    "RelayRejection",
-    "RelayFailure",
-    "ContentConsignment",
-    "ContentConsignmentFailure",
-    "ContentHandover",
-    "ContentHandoverFailure",
-    "SignedFor",
-    "Returned",
-    "NotSignedFor",
-    "Withdrawn",
-    "WithdrawalRefused",
-    "Voided",
-]
+EventName = Annotated[str, msgspec.Meta(max_length=40)]  # one of EVENTS
 ReasonCode = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?\Z")]
 
 
@@ -83,6 +67,8 @@ class Receipt(Wire, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         parse_time(self.at)
+        if self.event not in EVENTS:
+            raise Malformed(f"no event {self.event!r}", event=self.event)
         if (self.recipient is None) != (self.event in SUBMISSION_EVENTS):
             raise Malformed("a receipt names its recipient, but for the two Submission events")
 
