@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 
 from crypto.errors import YizhanError
 from crypto.suites import SUITES
+from gateway.core.canonical import GATEWAY_PATTERN
 from gateway.core.errors import BadConfiguration
 from gateway.core.organisation import check_code
 
 FILE_NAME: Final = "gateway.toml"
 MAX_CONFIGURATION = 64 * 1024  # a page of settings; anything larger is another file under this name
-_GATEWAY_ID = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
 _NODE = re.compile(r"[a-z0-9]{1,16}")
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\s/]+):(\d{1,5})")
 
@@ -288,7 +288,12 @@ def validate(config: Config, *, source: str = FILE_NAME) -> None:
         if not holds:
             raise _bad(source, key, what, remark)
 
-    need(_GATEWAY_ID.fullmatch(config.gateway.id) is not None, "gateway.id", "not a gateway id", "lower case letters, digits, dot and hyphen")
+    need(
+        re.match(GATEWAY_PATTERN, config.gateway.id) is not None,
+        "gateway.id",
+        "not a gateway id",
+        "lower case letters, digits, dot and hyphen",
+    )
     need(_NODE.fullmatch(config.gateway.node) is not None, "gateway.node", "not a node", "1 to 16 lower case letters and digits")
     need(0 < len(config.gateway.name.strip()) <= 200, "gateway.name", "must not be empty or longer than 200 characters", "")
     try:
@@ -346,4 +351,6 @@ def _validate_numbers(config: Config, need: Need) -> None:
     ):
         need(low <= value <= high, key, f"must lie between {low} and {high}", f"found {value}")
     longest = config.delivery.longest_retry_seconds
-    need(config.delivery.first_retry_seconds <= longest, "delivery.first_retry_seconds", "above delivery.longest_retry_seconds", f"{longest}")
+    need(
+        config.delivery.first_retry_seconds <= longest, "delivery.first_retry_seconds", "above delivery.longest_retry_seconds", f"{longest}"
+    )

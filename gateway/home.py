@@ -30,28 +30,15 @@ from crypto.notes import LogKey
 from crypto.suites import INTL_1, SUITES
 from gateway.config import FILE_NAME, Config, read_config
 from gateway.core.errors import BadConfiguration
-from gateway.core.policy.load import load_policy
-from gateway.core.policy.model import Policy
+from gateway.core.policy import Policy, load_policy
 from gateway.files import make_folder, sync_folder, write_atomic
+from gateway.net.tls import TlsIdentity
 from gateway.storage_key_file import open_storage_key
 
 PASSPHRASE_VARIABLE = "YIZHAN_PASSPHRASE"
 MAX_PASSPHRASE = 1024
 MAX_TRUST_FILE = 16 * 1024 * 1024  # a revocation list of a large national CA is a few MiB
 _VERSION = re.compile(r"\d{12}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsFiles:
-    """What a TLS context needs: our chain and encrypted key, and the roots a peer's certificate must lead to."""
-
-    certificate: Path
-    key: Path
-    passphrase: bytes
-    roots_pem: str
-
-    def __repr__(self) -> str:
-        return f"TlsFiles(certificate={self.certificate})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,13 +153,14 @@ class Home:
         """The key that signs checkpoints. Raises KeyUnusable."""
         return LogKey.from_pkcs8(self._key_file(self.keys / "log.pem"), self.passphrase(), name=log_name(self.config))
 
-    def tls(self) -> TlsFiles:
-        """What the gateway's TLS sockets need. Raises KeyUnusable, BadConfiguration."""
-        certificate, key = self.certs / "tls.pem", self.keys / "tls.pem"
-        for file in (certificate, key):
-            self._key_file(file)
-        roots = "".join(root.pem for root in self.trust().roots if root.suite is INTL_1)
-        return TlsFiles(certificate=certificate, key=key, passphrase=self.passphrase(), roots_pem=roots)
+    def tls(self) -> TlsIdentity:
+        """Our side of every TLS connection, and the roots under which peers must stand. Raises KeyUnusable, BadConfiguration."""
+        return TlsIdentity(
+            chain=self._key_file(self.certs / "tls.pem"),
+            key=self._key_file(self.keys / "tls.pem"),
+            roots=b"".join(root.pem for root in self.trust().roots if root.suite is INTL_1),
+            password=self.passphrase(),
+        )
 
     def _private_key(self, name: str) -> PrivateKey:
         return PrivateKey.from_pkcs8(self._key_file(self.keys / f"{name}.pem"), self.passphrase())
@@ -229,7 +217,7 @@ class Home:
         if not versions:
             return None
         place = folder / versions[-1]
-        entries = {_digest_of(file): file.read_bytes() for file in (folder / "entries").glob("*.json")}
+        entries = {digest_of_file(file): file.read_bytes() for file in (folder / "entries").glob("*.json")}
         return DirectoryBundle(
             version=int(versions[-1]), head=(place / "head.json").read_bytes(), signature=(place / "head.p7s").read_bytes(), entries=entries
         )
@@ -258,7 +246,8 @@ def entry_file_name(digest: str) -> str:
     return f"{name}-{raw.hex()}.json"
 
 
-def _digest_of(file: Path) -> str:
+def digest_of_file(file: Path) -> str:
+    """The digest an entry's file is named after; whether it has that digest is not checked."""
     return file.stem.replace("-", ":", 1)
 
 
