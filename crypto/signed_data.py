@@ -21,7 +21,7 @@ from cryptography.x509 import ObjectIdentifier as Oid
 from crypto import cms
 from crypto.certificates import Certificate
 from crypto.digests import digest_raw
-from crypto.errors import Malformed, UnknownSuite, Unverified
+from crypto.errors import Malformed, Unverified
 from crypto.keys import Signer
 from crypto.pkix import AlgorithmIdentifier, digest_oid, pkix_time, signature_oid, tlv, utc
 from crypto.suites import SUITES, Suite
@@ -47,7 +47,7 @@ class SignedData:
 
     @classmethod
     def from_der(cls, der: bytes) -> SignedData:
-        """Parse strictly. Raises Malformed for everything outside the profile, UnknownSuite for keys of other kinds."""
+        """Parse strictly. Raises Malformed for everything outside the profile, keys of no suite among it."""
         if len(der) > MAX_SIGNED_DATA:
             raise Malformed("a SignedData too long", length=len(der), ceiling=MAX_SIGNED_DATA)
         try:
@@ -111,6 +111,8 @@ def _read(info: cms.SignedDataInfo) -> SignedData:
     if len(certificates) != 1 or len(signers) != 1:
         raise Malformed("not exactly one certificate and one signer")
     certificate = Certificate.from_der(asn1.encode_der(certificates[0]))
+    if certificate.suite is None:
+        raise Malformed("a signature by a key of no suite of ours", subject=certificate.subject)
     signer = signers[0]
     values = _single_values(signer.attributes.as_list())
     message_digest = values[cms.MESSAGE_DIGEST].parse(bytes)
@@ -205,7 +207,7 @@ _GENERALIZED_TIME: Final = b"\x18"
 
 def _suite(certificate: Certificate) -> Suite:
     if certificate.suite is None:
-        raise UnknownSuite("a signature by a key of no suite of ours", subject=certificate.subject)
+        raise AssertionError("internal: a SignedData is of a suite")  # _read refuses others, a Signer has none
     return certificate.suite
 
 
