@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import NamedTuple
 
 from crypto.errors import Malformed, Unverified
 
@@ -24,14 +23,7 @@ MAX_PROOF_HASHES = 106  # a consistency proof has at most two hashes a level, an
 EMPTY_ROOT = sha256(b"").digest()
 
 GetHash = Callable[[int, int], bytes]
-
-
-class Node(NamedTuple):
-    """A complete subtree."""
-
-    level: int
-    index: int
-    hash: bytes
+Node = tuple[int, int, bytes]  # a complete subtree: level, index, hash
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -77,12 +69,13 @@ class Frontier:
         """Add a leaf by its hash; the subtrees that are complete now and were not before, the leaf itself first."""
         if len(leaf) != HASH_BYTES or self.size >= MAX_SIZE:
             raise AssertionError("internal: a leaf hash has 32 bytes and a tree has an end")
-        nodes = [Node(0, self.size, leaf)]
-        index = self.size
+        nodes = [(0, self.size, leaf)]
+        index, top = self.size, leaf
         while index & 1:  # a left neighbour of the same height is there: the two are complete together
             index >>= 1
-            nodes.append(Node(len(nodes), index, node_hash(self._hashes.pop(), nodes[-1].hash)))
-        self._hashes.append(nodes[-1].hash)
+            top = node_hash(self._hashes.pop(), top)
+            nodes.append((len(nodes), index, top))
+        self._hashes.append(top)
         self.size += 1
         return tuple(nodes)
 

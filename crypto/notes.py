@@ -3,7 +3,7 @@
 Reading is strict: one spelling of every number and base64 text, every line ended, nothing left over. Text of a note is only ever handed
 out after a signature of a known key held.
 
-    note = make_checkpoint("gw.example/a/2026.1", size, root, key)
+    note = make_checkpoint(Checkpoint(origin="gw-a/1/2026.1", size=size, root=root), key)
     open_checkpoint(note, [key.verifier]).size
 """
 
@@ -206,9 +206,9 @@ class Checkpoint:
         return cls(origin=lines[0], size=_number(lines[1]), root=_from_base64(lines[2]))
 
 
-def make_checkpoint(origin: str, size: int, root: bytes, key: LogKey) -> bytes:
-    """A checkpoint as a note signed by the log. Raises Malformed."""
-    return key.sign_note(Checkpoint(origin=origin, size=size, root=root).to_text())
+def make_checkpoint(checkpoint: Checkpoint, key: LogKey) -> bytes:
+    """A checkpoint as a note signed by the log."""
+    return key.sign_note(checkpoint.to_text())
 
 
 def open_checkpoint(note: bytes, verifiers: Iterable[LogVerifier], *, origin: str | None = None) -> Checkpoint:
@@ -226,11 +226,11 @@ class LogProof:
     index: int
     hashes: tuple[bytes, ...]
     checkpoint: bytes
-    extra: bytes | None = None
+    extra: bytes = b""
 
     def to_bytes(self) -> bytes:
         """c2sp.org/tlog-proof@v1."""
-        extra = [] if self.extra is None else [f"extra {_base64(self.extra)}"]
+        extra = [f"extra {_base64(self.extra)}"] if self.extra else []
         lines = [_PROOF_HEADER, *extra, f"index {self.index}", *map(_base64, self.hashes), "", ""]
         return "\n".join(lines).encode() + self.checkpoint
 
@@ -248,13 +248,15 @@ class LogProof:
             raise Malformed("a proof that is not ASCII before its checkpoint") from error
         if header != _PROOF_HEADER:
             raise Malformed(f"not a log proof: {header[:80]!r}")
-        extra = None
+        extra = b""
         if lines and lines[0].startswith("extra "):
             extra = _from_base64(lines.pop(0)[6:])
+            if not 0 < len(extra) <= MAX_EXTRA_BYTES:
+                raise Malformed("extra data of none or too many bytes")
         if not lines or not lines[0].startswith("index "):
             raise Malformed("a proof without its index")
-        if len(lines) - 1 > MAX_PROOF_HASHES or (extra is not None and len(extra) > MAX_EXTRA_BYTES):
-            raise Malformed("a proof with too many hashes or too much extra data")
+        if len(lines) - 1 > MAX_PROOF_HASHES:
+            raise Malformed(f"a proof of {len(lines) - 1} hashes")
         hashes = tuple(_from_base64(line) for line in lines[1:])
         if any(len(one) != HASH_BYTES for one in hashes):
             raise Malformed("a hash of another length")
