@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from aiohttp import web
-
 from crypto.tsa import TimeAuthority
+
 from gateway.core.errors import ProblemError
 from gateway.flow.ports import Clock
 from gateway.net.directory_client import MAX_CRL
@@ -78,7 +78,7 @@ class AuthorityServer:
             if request.method in ("GET", "HEAD"):
                 return await self._published(request.raw_path)
             raise _nothing_there(request)
-        except Exception as error:  # the outermost point of a request
+        except Exception as error:  # noqa: BLE001  # the outermost point of a request
             return answer_problem(problem_from(error, where="authority", peer=request.remote or ""))
 
     async def _stamp(self, request: web.BaseRequest, suite: str) -> web.StreamResponse:

@@ -78,6 +78,6 @@ async def fetch(session: ClientSession, url: str, ceiling: int) -> bytes:
     """GET one small published file. Raises Unreachable for anything but 200 and a body within ``ceiling``."""
     with reaching(url):
         async with session.get(url, allow_redirects=False) as response:
-            if response.status != 200:  # noqa: PLR2004
+            if response.status != 200:
                 raise Unreachable(f"{url}: status {response.status}", place=url, status=response.status)
             return await read_answer(response, ceiling, url)

@@ -17,6 +17,7 @@ from cryptography.hazmat import asn1
 
 from crypto.digests import parse_digest
 from crypto.errors import Malformed
+from gateway.core.cover import LENGTH_BYTES
 from gateway.flow.ports import Pending, ReceiptAnswer, SignedReceipt
 from gateway.net.problems import is_word
 
@@ -28,7 +29,6 @@ JSON_TYPE = "application/json"
 OFFSET_HEADER = "Upload-Offset"
 TRANSMITTAL_HEADER = "Yizhan-Transmittal"
 
-LENGTH_BYTES = 4
 MAX_INLINE = 1024 * 1024  # ciphertext that may follow the cover in one POST; larger content is uploaded and can be resumed
 MAX_RECEIPT_BODY = 16 * 1024  # a receipt has about 600 bytes; its digest, refs and reason are bounded by its own format
 MAX_RECEIPT_SIGNATURE = 64 * 1024  # CMS with certificate and time-stamp token is 2 to 8 KiB
@@ -105,28 +105,24 @@ def batches(receipts: Sequence[SignedReceipt]) -> list[Sequence[SignedReceipt]]:
 # ---- the small JSON answers ------------------------------------------------------------------------------------------------------
 
 
-class _Closed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
-
-
-class _Answer(_Closed):
+class _Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     code: str
     digest: str
     retryable: bool
 
 
-class _Answers(_Closed):
+class _Answers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     answers: list[_Answer]
     v: Literal["yizhan-answers/1"]
 
 
-class _Pending(_Closed):
+class _Pending(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     offset: int
     state: Literal["upload", "verifying", "held"]
     v: Literal["yizhan-pending/1"]
 
 
-class _Proof(_Closed):
+class _Proof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     leaf: bytes
     proof: bytes
     v: Literal["yizhan-proof/1"]

@@ -100,14 +100,18 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002  # aiohttp's words about the request may quote it
     ) -> web.StreamResponse:
         """What aiohttp itself found wrong with a request, in our shape. The connection closes."""
         if request.writer.output_size > 0:
             raise ConnectionError("answered already")
         if status == HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("request failed", exc_info=exc)
-        response = answer_problem(problem("internal" if status >= 500 else "malformed"))  # noqa: PLR2004
+        response = answer_problem(problem("internal" if status >= 500 else "malformed"))
         response.force_close()
         return response
 
@@ -124,6 +128,7 @@ class Listener:
         self.name = name
         self.limits = limits or ListenLimits()
         self.stopping = asyncio.Event()
+        self.uploads: set[Body] = set()  # bodies that may be ended early
         self._handle = handle
         self._tls = tls
         self._web: web.Server | None = None
@@ -165,7 +170,11 @@ class Listener:
             return
         self._listening.close()
         self._web.pre_shutdown()
-        await self._web.shutdown(grace)
+        shutting = asyncio.create_task(self._web.shutdown(grace), name=f"stop {self.name}")
+        await asyncio.sleep(0.01)  # every connection is marked as closing before uploads end, so none waits for the rest of its body
+        for body in tuple(self.uploads):
+            body.end()
+        await shutting
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2.0):  # TLS goodbyes
                 await self._listening.wait_closed()
@@ -255,14 +264,13 @@ def body_length(request: web.BaseRequest, ceiling: int) -> int:
 class Body:
     """A body coming in, in pieces and at no less than the lowest rate.
 
-    The pieces end early, without an error, when the peer hangs up, falls behind (``late``) or ``until`` is set: what came is worth keeping.
+    The pieces end early, without an error, when the peer hangs up, falls behind (``late``) or ``end`` is called: what came is worth keeping.
     """
 
-    def __init__(self, request: web.BaseRequest, limits: ListenLimits, until: asyncio.Event | None = None) -> None:
+    def __init__(self, request: web.BaseRequest, limits: ListenLimits) -> None:
         self.late = False
         self._content = request.content
         self._limits = limits
-        self._until = until
         self._received = 0
         self._waited = 0.0  # seconds spent waiting for the peer; time our own disk takes is not held against it
 
@@ -270,26 +278,24 @@ class Body:
         """How it came, for the log."""
         return f"{self._received} bytes in {self._waited:.1f} s"
 
+    def end(self) -> None:
+        """Wake whoever waits for the next piece: there is none."""
+        self._content.set_exception(ConnectionAbortedError("stopping"))
+
     async def pieces(self) -> AsyncIterator[bytes]:
         """Runs of about ``PIECE`` bytes."""
         gathered = bytearray()
-        while not self._ended():
-            chunk = await self._chunk()
+        while chunk := await self._chunk():
             gathered += chunk
-            if not chunk or len(gathered) >= PIECE:
-                break_off = not chunk
-                if gathered:
-                    yield bytes(gathered)
-                    gathered.clear()
-                if break_off:
-                    return
+            if len(gathered) >= PIECE:
+                yield bytes(gathered)
+                gathered.clear()
         if gathered:
             yield bytes(gathered)
 
-    def _ended(self) -> bool:
-        return self._content.at_eof() or (self._until is not None and self._until.is_set())
-
     async def _chunk(self) -> bytes:
+        if self._content.at_eof():
+            return b""
         loop = asyncio.get_running_loop()
         started = loop.time()
         allowed = self._limits.body_grace_seconds + self._received / self._limits.body_bytes_per_second - self._waited

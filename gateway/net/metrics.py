@@ -93,7 +93,7 @@ class Metrics:
         self._batch.observe(steps)
         self._commit.observe(seconds)
 
-    def ready(self, is_ready: bool) -> None:
+    def ready(self, *, is_ready: bool) -> None:
         """Whether the gateway takes and accepts documents."""
         self._ready.set(1 if is_ready else 0)
 

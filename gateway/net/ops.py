@@ -58,10 +58,10 @@ class OpsServer:
             if request.raw_path == "/readyz":
                 return self._ready()
             if request.raw_path == "/metrics":
-                self._metrics.ready(not self._readiness())
+                self._metrics.ready(is_ready=not self._readiness())
                 return answer(200, await self._metrics.scrape(), CONTENT_TYPE)
             return answer_problem(problem("not-found"))
-        except Exception as error:  # the outermost point of a request
+        except Exception as error:  # noqa: BLE001  # the outermost point of a request
             return answer_problem(problem_from(error, where="ops", peer="operator"))
 
     def _ready(self) -> web.Response:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+import io
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from aiohttp import ClientResponse, ClientSession, ClientTimeout
 
 from crypto.errors import Malformed
 from gateway.core.errors import PeerProblem, Unreachable
-from gateway.flow.ports import Answer, Parcel, Pending, Receipted, ReceiptAnswer, SignedReceipt
+from gateway.flow.ports import Answer, Parcel, Pending, ReceiptAnswer, Receipted, SignedReceipt
 from gateway.net.calling import CallLimits, open_session, reaching, read_answer
 from gateway.net.frames import (
     CONTENT_TYPE,
@@ -38,6 +39,7 @@ from gateway.net.problems import HEADER, MAX_PROBLEM, MAX_RETRY_AFTER, PROBLEMS,
 from gateway.net.tls import Listed, TlsIdentity, client_context
 
 SEND_PIECE = 256 * 1024  # read from disk in one thread hop; two of these are all an upload keeps in memory
+ONE_WRITE = 256 * 1024  # a larger body is given to the socket in pieces, so that encrypting it does not hold up the event loop
 MAX_RECEIPTED = MAX_RECEIPTS_FRAME + 4
 
 _EXCHANGE_HEADERS = {"Content-Type": EXCHANGE_TYPE}
@@ -79,7 +81,9 @@ class PeerClient:
         async with self._lane(gateway) as lane:
             body = parcel.cover if parcel.inline is None else parcel.cover + parcel.inline
             with _understanding(gateway):
-                async with lane.session.post(f"{lane.base}/v1/exchanges", data=body, headers=_EXCHANGE_HEADERS, allow_redirects=False) as response:
+                async with lane.session.post(
+                    f"{lane.base}/v1/exchanges", data=_body(body), headers=_EXCHANGE_HEADERS, allow_redirects=False
+                ) as response:
                     given = await _answer(response, gateway)
             if isinstance(given, Pending) and given.state == "upload" and parcel.inline is None:
                 return await self._upload(lane, gateway, parcel, given.offset)
@@ -92,9 +96,9 @@ class PeerClient:
             for batch in batches(receipts):
                 with _understanding(gateway):
                     async with lane.session.post(
-                        f"{lane.base}/v1/receipts", data=pack_receipts(batch), headers=_RECEIPTS_HEADERS, allow_redirects=False
+                        f"{lane.base}/v1/receipts", data=_body(pack_receipts(batch)), headers=_RECEIPTS_HEADERS, allow_redirects=False
                     ) as response:
-                        if response.status != 200:  # noqa: PLR2004
+                        if response.status != 200:
                             raise await _problem(response, gateway)
                         given = unpack_answers(await read_answer(response, MAX_ANSWER, gateway))
                 if len(given) != len(batch):
@@ -107,7 +111,7 @@ class PeerClient:
         async with self._lane(gateway) as lane:
             with _understanding(gateway):
                 async with lane.session.get(f"{lane.base}/v1/receipts/{digest}/proof", allow_redirects=False) as response:
-                    if response.status != 200:  # noqa: PLR2004
+                    if response.status != 200:
                         raise await _problem(response, gateway)
                     return unpack_proof(await read_answer(response, MAX_ANSWER, gateway))
 
@@ -182,10 +186,10 @@ class PeerClient:
         try:
             with _understanding(gateway):
                 async with (
-                    contextlib.aclosing(supply.runs()) as runs,
-                    lane.session.patch(url, data=runs, headers=headers, timeout=patience, allow_redirects=False) as response,
+                    contextlib.aclosing(supply),
+                    lane.session.patch(url, data=supply, headers=headers, timeout=patience, allow_redirects=False) as response,
                 ):
-                    if response.status == 204 or _is_elsewhere(response):  # noqa: PLR2004
+                    if response.status == 204 or _is_elsewhere(response):
                         return parse_offset(response.headers.get(OFFSET_HEADER))
                     return await _answer(response, gateway)
         except Unreachable:
@@ -197,14 +201,18 @@ class PeerClient:
         headers = {TRANSMITTAL_HEADER: parcel.transmittal_digest}
         with _understanding(gateway):
             async with lane.session.head(_upload_url(lane, parcel), headers=headers, allow_redirects=False) as response:
-                if response.status != 204:  # noqa: PLR2004
+                if response.status != 204:
                     raise await _problem(response, gateway)
                 return parse_offset(response.headers.get(OFFSET_HEADER))
 
 
+def _body(data: bytes) -> bytes | io.BytesIO:
+    return data if len(data) <= ONE_WRITE else io.BytesIO(data)
+
+
 def _is_elsewhere(response: ClientResponse) -> bool:
     """The other side has another offset than we thought, and says which."""
-    return response.status == 409 and response.headers.get(HEADER) == "offset-mismatch"  # noqa: PLR2004
+    return response.status == 409 and response.headers.get(HEADER) == "offset-mismatch"
 
 
 def _upload_url(lane: _Lane, parcel: Parcel) -> str:
@@ -212,33 +220,44 @@ def _upload_url(lane: _Lane, parcel: Parcel) -> str:
 
 
 class _Supply:
-    """A parcel's ciphertext in runs of about ``SEND_PIECE`` bytes, each read in one hop off the event loop."""
+    """A parcel's ciphertext in runs of about ``SEND_PIECE`` bytes, each read in one hop off the event loop. An asynchronous iterable.
+
+    No generator: a request that fails while a run is being read leaves its writer behind, and a running generator cannot be closed.
+    """
 
     def __init__(self, chunks: Iterator[bytes], disk: Executor | None) -> None:
         self.failure: Exception | None = None  # our own disk failed: not the peer's fault, and not to be blamed on it
         self._chunks = chunks
         self._disk = disk
+        self._reading: asyncio.Future[bytes] | None = None
+        self._closed = False
 
-    async def runs(self) -> AsyncGenerator[bytes, None]:
-        """The runs, once."""
-        loop = asyncio.get_running_loop()
-        reading: asyncio.Future[bytes] | None = None
+    def __aiter__(self) -> _Supply:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._closed:
+            raise StopAsyncIteration
         try:
-            while True:
-                reading = asyncio.ensure_future(loop.run_in_executor(self._disk, _run_of, self._chunks))
-                run = await asyncio.shield(reading)
-                if not run:
-                    return
-                yield run
+            self._reading = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(self._disk, _run_of, self._chunks))
+            run = await asyncio.shield(self._reading)
         except Exception as error:
             self.failure = error
             raise
-        finally:
-            if reading is not None and not reading.done():
-                await asyncio.wait([reading])  # an iterator that is being read cannot be closed
-            close = getattr(self._chunks, "close", None)  # a generator holding a file open; plain iterators have none
-            if close is not None:
-                await loop.run_in_executor(self._disk, close)
+        if not run:
+            raise StopAsyncIteration
+        return run
+
+    async def aclose(self) -> None:
+        """Let a read in progress end, then close what the chunks hold open."""
+        self._closed = True
+        if self._reading is not None:
+            await asyncio.wait([self._reading])
+            if not self._reading.cancelled() and self._reading.exception() is not None:
+                return  # an iterator that raised is closed already
+        close = getattr(self._chunks, "close", None)  # a generator holding a file open; plain iterators have none
+        if close is not None:
+            await asyncio.get_running_loop().run_in_executor(self._disk, close)
 
 
 def _run_of(chunks: Iterator[bytes]) -> bytes:
@@ -266,9 +285,9 @@ def _understanding(gateway: str) -> Iterator[None]:
 
 
 async def _answer(response: ClientResponse, gateway: str) -> Answer:
-    if response.status == 200:  # noqa: PLR2004
+    if response.status == 200:
         return Receipted(receipts=unpack_receipts(await read_answer(response, MAX_RECEIPTED, gateway)))
-    if response.status == 202:  # noqa: PLR2004
+    if response.status == 202:
         return unpack_pending(await read_answer(response, MAX_ANSWER, gateway))
     raise await _problem(response, gateway)
 
@@ -289,6 +308,6 @@ async def _problem(response: ClientResponse, gateway: str) -> PeerProblem:
 
 
 def _retry_after(text: str | None) -> int | None:
-    if text is None or not text.isascii() or not text.isdigit() or len(text) > 9:  # noqa: PLR2004
+    if text is None or not text.isascii() or not text.isdigit() or len(text) > 9:
         return None  # an HTTP date, or nonsense: our own back-off decides
     return min(int(text), MAX_RETRY_AFTER)

@@ -11,14 +11,13 @@ from aiohttp import web
 
 from crypto.digests import parse_digest
 from crypto.errors import Malformed, Unverified
-from gateway.core.cover import MAX_COVER
+from gateway.core.cover import LENGTH_BYTES, MAX_COVER
 from gateway.core.errors import ProblemError
 from gateway.flow.ports import Answer, Arrivals, Gauges, Pending, Receipted
 from gateway.net.frames import (
     CONTENT_TYPE,
     EXCHANGE_TYPE,
     JSON_TYPE,
-    LENGTH_BYTES,
     MAX_CONTENT,
     MAX_INLINE,
     MAX_RECEIPTS_FRAME,
@@ -86,14 +85,13 @@ class PeerServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
-        if not isinstance(connection, Connection):
-            raise AssertionError("internal: a foreign connection")
+        assert isinstance(connection, Connection)
         peer = ""
         started = perf_counter()
         try:
             peer = self._known(connection)
             return await self._bounded(peer, request)
-        except Exception as error:  # the outermost point of a request: everything becomes an answer and a line in the log
+        except Exception as error:  # noqa: BLE001  # the outermost point of a request: everything becomes an answer and a line in the log
             stated = problem_from(error, where="peer request", peer=peer)
             if self._gauges:
                 self._gauges.refused(stated.word, peer or "stranger")
@@ -165,8 +163,12 @@ class PeerServer:
         transmittal = _transmittal(request)
         offset = parse_offset(request.headers.get(OFFSET_HEADER))
         body_length(request, MAX_CONTENT - offset)
-        body = Body(request, self._listener.limits, until=self._listener.stopping)
-        given = await self._arrivals.append(peer, exchange, transmittal, offset, body.pieces())
+        body = Body(request, self._listener.limits)
+        self._listener.uploads.add(body)
+        try:
+            given = await self._arrivals.append(peer, exchange, transmittal, offset, body.pieces())
+        finally:
+            self._listener.uploads.discard(body)
         if isinstance(given, Pending) and given.state == "upload":
             if body.late:
                 raise ProblemError("too-slow", body.pace(), retryable=True, offset=given.offset)

@@ -29,41 +29,45 @@ class ProblemRow:
     title: str
 
 
-def _row(status: int, retryable: bool, title: str) -> ProblemRow:
-    return ProblemRow(status=status, retryable=retryable, title=title)
+def _again(status: int, title: str) -> ProblemRow:
+    return ProblemRow(status=status, retryable=True, title=title)
+
+
+def _final(status: int, title: str) -> ProblemRow:
+    return ProblemRow(status=status, retryable=False, title=title)
 
 
 PROBLEMS: dict[str, ProblemRow] = {
-    "malformed": _row(400, False, "The request or the object in it is not of the format it claims"),
-    "unknown-peer": _row(403, True, "The certificate of the connection is none the directory lists for a gateway"),
-    "not-carrier": _row(403, True, "The peer is neither the sender's gateway nor allowed to carry for it"),
-    "directory-unknown": _row(503, True, "The directory version named is not here yet"),
-    "directory-expired": _row(503, True, "No directory is in force here"),
-    "not-ours": _row(421, True, "The recipient is not served by this gateway"),
-    "envelope-mismatch": _row(422, True, "An envelope is missing, spare, or not of the digest the transmittal states"),
-    "signature-invalid": _row(422, True, "The signature does not hold"),
-    "signer-not-listed": _row(422, True, "The signing certificate is not listed for the sender in the directory"),
-    "token-missing": _row(422, True, "The time-stamp token that policy asks for is missing"),
-    "token-invalid": _row(422, True, "The time-stamp token does not hold"),
-    "clock": _row(422, True, "A time lies outside what the clocks allow"),
-    "chain-invalid": _row(422, True, "A certificate chain does not lead to a configured root at that time"),
-    "crl-stale": _row(503, True, "The revocation list here is out of date"),
-    "revoked": _row(422, False, "A certificate was revoked before it was used"),
-    "expired": _row(422, False, "The exchange has expired"),
-    "lifetime": _row(422, False, "The exchange claims a longer life than policy allows"),
-    "policy-refused": _row(403, False, "Policy does not let this exchange in"),
-    "duplicate-other": _row(409, False, "The exchange is known here with another transmittal"),
-    "ciphertext-mismatch": _row(422, True, "The ciphertext is not of the size or digest the transmittal states"),
-    "content-invalid": _row(422, False, "The content does not open to what the transmittal states"),
-    "no-room": _row(507, True, "Not enough disk room"),
-    "busy": _row(503, True, "The gateway has as much work as it may take"),
-    "not-found": _row(404, False, "No such thing here, for this peer"),
-    "offset-mismatch": _row(409, True, "The upload continues at another offset"),
-    "too-large": _row(413, False, "The request is larger than this route allows"),
-    "too-slow": _row(408, True, "The request came slower than the lowest rate allowed"),
-    "too-many": _row(429, True, "The peer has as many requests or uploads open as it may"),
-    "stopping": _row(503, True, "The gateway is shutting down"),
-    "internal": _row(500, True, "The gateway failed"),
+    "malformed": _final(400, "The request or the object in it is not of the format it claims"),
+    "unknown-peer": _again(403, "The certificate of the connection is none the directory lists for a gateway"),
+    "not-carrier": _again(403, "The peer is neither the sender's gateway nor allowed to carry for it"),
+    "directory-unknown": _again(503, "The directory version named is not here yet"),
+    "directory-expired": _again(503, "No directory is in force here"),
+    "not-ours": _again(421, "The recipient is not served by this gateway"),
+    "envelope-mismatch": _again(422, "An envelope is missing, spare, or not of the digest the transmittal states"),
+    "signature-invalid": _again(422, "The signature does not hold"),
+    "signer-not-listed": _again(422, "The signing certificate is not listed for the sender in the directory"),
+    "token-missing": _again(422, "The time-stamp token that policy asks for is missing"),
+    "token-invalid": _again(422, "The time-stamp token does not hold"),
+    "clock": _again(422, "A time lies outside what the clocks allow"),
+    "chain-invalid": _again(422, "A certificate chain does not lead to a configured root at that time"),
+    "crl-stale": _again(503, "The revocation list here is out of date"),
+    "revoked": _final(422, "A certificate was revoked before it was used"),
+    "expired": _final(422, "The exchange has expired"),
+    "lifetime": _final(422, "The exchange claims a longer life than policy allows"),
+    "policy-refused": _final(403, "Policy does not let this exchange in"),
+    "duplicate-other": _final(409, "The exchange is known here with another transmittal"),
+    "ciphertext-mismatch": _again(422, "The ciphertext is not of the size or digest the transmittal states"),
+    "content-invalid": _final(422, "The content does not open to what the transmittal states"),
+    "no-room": _again(507, "Not enough disk room"),
+    "busy": _again(503, "The gateway has as much work as it may take"),
+    "not-found": _final(404, "No such thing here, for this peer"),
+    "offset-mismatch": _again(409, "The upload continues at another offset"),
+    "too-large": _final(413, "The request is larger than this route allows"),
+    "too-slow": _again(408, "The request came slower than the lowest rate allowed"),
+    "too-many": _again(429, "The peer has as many requests or uploads open as it may"),
+    "stopping": _again(503, "The gateway is shutting down"),
+    "internal": _again(500, "The gateway failed"),
 }
 
 # Errors that may escape the flow without having been put into a word there. Everything else is our defect: ``internal``.

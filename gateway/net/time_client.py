@@ -61,6 +61,6 @@ class TimeClient:
         with reaching(url):
             async with session.post(url, data=request, headers={"Content-Type": QUERY_TYPE}, allow_redirects=False) as response:
                 kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
-                if response.status != 200 or kind != REPLY_TYPE:  # noqa: PLR2004
+                if response.status != 200 or kind != REPLY_TYPE:
                     raise Unreachable(f"{url}: status {response.status}, {kind or 'no content type'}", place=url)
                 return await read_answer(response, MAX_REPLY, url)

@@ -78,7 +78,9 @@ def check_listed(peer: PeerCertificate, listed: Listed) -> None:
     if fingerprints is None:
         raise Unverified("a gateway the directory does not know", check="tls-directory", peer=peer.gateway)
     if peer.fingerprint not in fingerprints:
-        raise Unverified("a certificate the directory does not list", check="tls-directory", peer=peer.gateway, fingerprint=peer.fingerprint)
+        raise Unverified(
+            "a certificate the directory does not list", check="tls-directory", peer=peer.gateway, fingerprint=peer.fingerprint
+        )
 
 
 def server_context(identity: TlsIdentity) -> ssl.SSLContext:
