@@ -262,7 +262,7 @@ def _section_to_toml(name: str, section: Any) -> str:
     return "\n".join(lines) + "\n" + below + "\n"
 
 
-def _toml(value: str | int | float | tuple[str, ...]) -> str:
+def _toml(value: str | float | tuple[str, ...]) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, str):
@@ -276,7 +276,7 @@ def _toml_character(character: str) -> str:
     return character if character.isprintable() else f"\\U{ord(character):08x}"
 
 
-Need = Callable[[bool, str, str, str], None]
+Need = Callable[[object, str, str, str], None]
 
 # ---- sanity across fields ---------------------------------------------------------------------------------------------------------
 
@@ -284,7 +284,7 @@ Need = Callable[[bool, str, str, str], None]
 def validate(config: Config, *, source: str = FILE_NAME) -> None:
     """Refuse what no gateway can run with. Raises BadConfiguration naming ``source`` and the key."""
 
-    def need(holds: bool, key: str, what: str, remark: str) -> None:
+    def need(holds: object, key: str, what: str, remark: str) -> None:
         if not holds:
             raise _bad(source, key, what, remark)
 

@@ -19,7 +19,8 @@ from crypto.keys import PrivateKey
 from crypto.notes import LogKey
 from crypto.suites import INTL_1, SuiteId, suite_named
 from gateway.config import FILE_NAME, Config, DirectoryPlace, Identity, Keys, Listen, PolicyPlace, Time, TrustPlaces, validate
-from gateway.core.errors import BadConfiguration
+from gateway.core.errors import BadConfiguration, BadInput
+from gateway.core.explain import explain
 from gateway.core.organisation import check_code
 from gateway.files import make_folder, sync_folder, write_atomic
 from gateway.home import PASSPHRASE_VARIABLE, Home, log_name
@@ -45,15 +46,15 @@ class Plan:
 
 
 def found(folder: Path, plan: Plan, authority: PilotAuthority, *, at: datetime) -> Home:
-    """Make the home, enrolled with the authority. Raises BadConfiguration when the folder exists, BadOrganisationCode."""
+    """Make the home, enrolled with the authority. Raises BadInput when the folder exists, BadOrganisationCode."""
     check_code(plan.organisation)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadConfiguration(f"{folder}: exists already; a home is never overwritten", file=str(folder), key="")
+        raise BadInput(f"{folder} exists already", reasons=(explain("cli/exists", place=folder),))
     config = _configuration(plan, authority)
     validate(config)
     growing = make_folder(folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part"), private=True)
     home = Home(growing, config)
-    _lay_out(home, plan)
+    _lay_out(home, plan, at)
     private = _make_keys(home, plan)
     enrolment = authority.enrol(_application(home, plan, private), at=at)
     _keep(home, enrolment)
@@ -95,13 +96,14 @@ def _configuration(plan: Plan, authority: PilotAuthority) -> Config:
     )
 
 
-def _lay_out(home: Home, plan: Plan) -> None:
+def _lay_out(home: Home, plan: Plan, at: datetime) -> None:
     for private in (home.keys, home.data, home.office):
         make_folder(private, private=True)
     for shared in (home.certs, home.path / "trust" / "roots", home.crls, home.path / "policies", home.path / "directory"):
         make_folder(shared)
     if home.config.keys.passphrase_file:
         write_atomic(home.path / home.config.keys.passphrase_file, secrets.token_urlsafe(24).encode() + b"\n", mode=0o600)
+    write_atomic(home.path / "log-origin", f"{log_name(home.config)}/{at.year}.1\n".encode())
     write_atomic(home.policy_file, plan.policy)
 
 

@@ -3,6 +3,7 @@
     HOME/gateway.toml                              configuration (gateway.config)
     HOME/keys/{sign,encrypt}-<suite>.pem           organisation keys, PKCS#8, encrypted, 0600; old ones encrypt-<suite>.old-<n>.pem
     HOME/keys/{tls,log}.pem, HOME/keys/storage.key the gateway's own keys, sealed under the same passphrase
+    HOME/log-origin                                the name of the log written now; a new epoch is a new name
     HOME/certs/                                    the certificate of each organisation key and of tls, under the same names
     HOME/trust/roots/*.pem, trust/crls/*.crl, trust/directory-authority.pem
     HOME/policies/*.toml
@@ -35,7 +36,7 @@ from gateway.files import make_folder, sync_folder, write_atomic
 from gateway.net.tls import TlsIdentity
 from gateway.storage_key_file import open_storage_key
 
-PASSPHRASE_VARIABLE = "YIZHAN_PASSPHRASE"
+PASSPHRASE_VARIABLE = "YIZHAN_PASSPHRASE"  # noqa: S105  # its name, not its value
 MAX_PASSPHRASE = 1024
 MAX_TRUST_FILE = 16 * 1024 * 1024  # a revocation list of a large national CA is a few MiB
 _VERSION = re.compile(r"\d{12}")
@@ -152,6 +153,14 @@ class Home:
     def log_key(self) -> LogKey:
         """The key that signs checkpoints. Raises KeyUnusable."""
         return LogKey.from_pkcs8(self._key_file(self.keys / "log.pem"), self.passphrase(), name=log_name(self.config))
+
+    def log_origin(self) -> str:
+        """The origin of the log this node writes, ``<gateway>/<node>/<year>.<epoch>``; a person opens a new one. Raises BadConfiguration."""
+        origin = self._read(self.path / "log-origin", "gateway.node").decode("ascii", "replace").strip()
+        if not origin.startswith(log_name(self.config) + "/"):
+            message = f"{self.path / 'log-origin'}: {origin[:100]!r} is no log of {log_name(self.config)}"
+            raise BadConfiguration(message, file=str(self.path / "log-origin"), key="gateway.node")
+        return origin
 
     def tls(self) -> TlsIdentity:
         """Our side of every TLS connection, and the roots under which peers must stand. Raises KeyUnusable, BadConfiguration."""

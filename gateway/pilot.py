@@ -33,7 +33,7 @@ from crypto.keys import KeySigner, PrivateKey, PublicKey, Signer
 from crypto.suites import INTL_1, SUITES, SuiteId, suite_named
 from gateway.core.canonical import format_time, parse_time
 from gateway.core.document import LevelId
-from gateway.core.errors import BadConfiguration, BadInput
+from gateway.core.errors import BadInput
 from gateway.core.explain import explain
 from gateway.core.organisation import check_code
 from gateway.files import locked, make_folder, write_atomic
@@ -94,11 +94,11 @@ class PilotAuthority:
 
     @classmethod
     def create(cls, folder: Path, *, suite: SuiteId, listen: str, at: datetime) -> PilotAuthority:
-        """A new authority with fresh keys, an empty directory and first revocation lists. Raises BadConfiguration when one is there."""
+        """A new authority with fresh keys, an empty directory and first revocation lists. Raises BadInput when one is there."""
         make_folder(folder, private=True)
         with locked(folder / "lock"):
             if (folder / FILE_NAME).exists():
-                raise BadConfiguration(f"{folder}: there is an authority already", file=str(folder), key="")
+                raise BadInput(f"there is an authority in {folder} already", reasons=(explain("cli/exists", place=folder),))
             for name in ("keys", "certs"):
                 make_folder(folder / name, private=True)
             write_atomic(folder / "passphrase", secrets.token_urlsafe(24).encode() + b"\n", mode=0o600)

@@ -5,7 +5,6 @@ A ``Listing`` is what the next version will say; it changes by making another. A
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -136,7 +135,7 @@ def write_version(place: Path, bundle: DirectoryBundle) -> None:
         write_atomic(entries / entry_file_name(name), body)
     write_atomic(growing / "head.json", bundle.head)
     write_atomic(growing / "head.p7s", bundle.signature)
-    os.replace(growing, place)
+    growing.replace(place)
     sync_folder(place.parent)
 
 

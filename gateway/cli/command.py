@@ -9,12 +9,16 @@ def add(commands: Commands) -> None:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from crypto.errors import RemoteError
 from gateway.cli.voice import Voice
 from gateway.config import split_address
+from gateway.core.errors import BadInput
+from gateway.core.explain import explain_error
 from gateway.home import Home
 
 Run = Callable[[argparse.Namespace, Voice], int]
@@ -61,12 +65,21 @@ def address_argument(parser: argparse.ArgumentParser, commands: Commands, name: 
             raise argparse.ArgumentTypeError(commands.pick(f"不是 主机:端口：{value}", f"not HOST:PORT: {value}")) from None
         return value
 
-    parser.add_argument(name, default="", type=address, metavar="HOST:PORT", help=text)
+    parser.add_argument(name, type=address, metavar="HOST:PORT", help=text)
 
 
 def open_home(arguments: argparse.Namespace) -> Home:
     """The home the arguments name. Raises BadConfiguration."""
     return Home.open(arguments.home)
+
+
+@contextmanager
+def bad_input() -> Iterator[None]:
+    """What does not hold in here was typed by the person at the keyboard: their mistake, exit code 2. Raises BadInput."""
+    try:
+        yield
+    except RemoteError as error:
+        raise BadInput(str(error), reasons=(explain_error(error),)) from error
 
 
 def now() -> datetime:

@@ -7,9 +7,10 @@ from importlib import resources
 from pathlib import Path
 
 from crypto.suites import SUITES, SuiteId
-from gateway.cli.command import Commands, address_argument, json_argument, now
+from gateway.cli.command import Commands, address_argument, bad_input, json_argument, now
 from gateway.cli.voice import OK, Voice
 from gateway.core.levels import level_named
+from gateway.core.organisation import check_code
 from gateway.founding import Plan, found, free_address
 from gateway.home import Home
 from gateway.pilot import PilotAuthority
@@ -51,6 +52,9 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace, voice: Voice) -> int:
     """Found the gateway and say what to do next."""
+    with bad_input():
+        check_code(arguments.org)
+        highest = level_named(arguments.highest_level).id
     suites: tuple[SuiteId, ...] = tuple(suite.id for suite in SUITES.values() if arguments.suite in (suite.id, "both"))
     home_folder = arguments.home.absolute()
     authority = _authority(arguments.authority or home_folder.parent / "authority", suites, voice)
@@ -59,10 +63,10 @@ def run(arguments: argparse.Namespace, voice: Voice) -> int:
         name=arguments.name,
         suites=suites,
         zone=arguments.zone,
-        highest_level=level_named(arguments.highest_level).id,
+        highest_level=highest,
         policy=pilot_policy(),
-        peer=arguments.peer,
-        ops=arguments.ops,
+        peer=arguments.peer or "",
+        ops=arguments.ops or "",
     )
     home = found(home_folder, plan, authority, at=now())
     _tell(home, authority, voice)
