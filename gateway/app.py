@@ -1,0 +1,277 @@
+"""The composition root: reads the home, builds every room, owns the TaskGroup and the way down.
+
+The only place that knows all rooms, the real clock and the operating system's signals. Order of starting: lock, keys, policy,
+directory, journal, then sockets, then work. Order of stopping: no new work, let what runs end, last leaf, sockets, journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from adapters.folder import FolderOffice
+from crypto.certificates import ChainCache
+from crypto.sm2 import engine as sm2_engine
+from gateway.config import split_address
+from gateway.core.directory import Directory
+from gateway.core.errors import BadConfiguration
+from gateway.flow.agenda import Agenda
+from gateway.flow.clockguard import ClockGuard
+from gateway.flow.failing import Failing
+from gateway.flow.hot import Hot
+from gateway.flow.journey import Journey
+from gateway.flow.ports import OfficeSystem
+from gateway.flow.rooms import Rooms
+from gateway.flow.stage import Stage
+from gateway.flow.standing import Standing
+from gateway.home import Home, log_name
+from gateway.net.calling import CallLimits
+from gateway.net.directory_client import DirectoryClient
+from gateway.net.listener import ListenLimits
+from gateway.net.metrics import Metrics
+from gateway.net.ops import OpsServer
+from gateway.net.peer_client import PeerClient
+from gateway.net.peer_server import PeerServer
+from gateway.net.time_client import TimeClient
+from gateway.readings import NotReadyReasons, Readings
+from gateway.renewal import Renewal, open_directory
+from gateway.store.blobs import FolderBlobs
+from gateway.store.files import Headroom
+from gateway.store.journal import SqlJournal
+from gateway.store.ledger import SqlLedger
+from gateway.store.lock import HomeLock
+from gateway.store.scratch import SealedScratch
+from gateway.store.uploads import FolderUploads
+
+log = logging.getLogger("yizhan")
+
+MIB = 1024 * 1024
+GRACE_SECONDS = 10.0  # what runs when the signal comes may end within it; work left over is due at the next start
+OFFERS_IN_FLIGHT = 64
+HOT_CEILING = 16 * MIB  # for each direction; beyond it the next step reads what it needs from disk
+HOT_RECEIPTS = 4 * MIB
+GC_THRESHOLDS = (20_000, 50, 100)  # measured: the default spends a tenth of the time looking for cycles that are not there
+
+
+class SystemClock:
+    """The operating system's clock, in UTC."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+def serve(home: Home) -> int:
+    """Run the gateway of this home until SIGTERM or SIGINT; the exit code. Raises BadConfiguration, KeyUnusable, HomeInUse, JournalStopped."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    gc.set_threshold(*GC_THRESHOLDS)
+    return asyncio.run(Gateway(home).run())
+
+
+class Gateway:
+    """One gateway process. ``office`` replaces the configured office system (the benchmark's, a test's)."""
+
+    def __init__(self, home: Home, *, office: OfficeSystem | None = None) -> None:
+        self._home = home
+        self._config = home.config
+        self._clock = SystemClock()
+        self._office = office
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Begin the way down."""
+        self._stop.set()
+
+    async def run(self) -> int:
+        """Build, serve, and take down; 0 after an orderly stop, 1 when the journal had to stop."""
+        with HomeLock(self._home.data / "lock"):
+            return await self._run_locked()
+
+    async def _run_locked(self) -> int:
+        async with contextlib.AsyncExitStack() as down:
+            rooms = await self._build(down)
+            journey = Journey(rooms, poll_seconds=self._config.office.poll_seconds, in_flight=OFFERS_IN_FLIGHT)
+            source = DirectoryClient(self._config.directory.url)
+            down.push_async_callback(source.close)
+            renewal = Renewal(self._home, rooms, journey, source)
+            await self._open_doors(down, rooms, journey, renewal)
+            self._hear_signals(down)
+            async with asyncio.TaskGroup() as group:
+                await journey.start(group)
+                loops = [
+                    group.create_task(journey.run(group, self._stop), name="journey"),
+                    group.create_task(renewal.watch_directory(self._stop), name="directory"),
+                    group.create_task(renewal.watch_crls(self._stop), name="revocation lists"),
+                ]
+                stopped_well = await self._until_stopped(rooms)
+                rooms.standing.accepts_work = False
+                rooms.agenda.stop()
+                await asyncio.wait(loops, timeout=GRACE_SECONDS)
+                await self._drain(group)
+            if stopped_well:
+                await journey.watching.stopped()
+            return 0 if stopped_well else 1
+
+    async def _until_stopped(self, rooms: Rooms) -> bool:
+        """Wait for the signal or for the journal to fail; whether it was the signal."""
+        failed = asyncio.create_task(self._journal.failed.wait())
+        told = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({failed, told}, return_when=asyncio.FIRST_COMPLETED)
+        told_to = told.done()
+        if not told_to:
+            log.critical("the journal stopped; this process ends so that a restart can recover")
+            self._stop.set()
+        failed.cancel()
+        told.cancel()
+        return told_to
+
+    async def _drain(self, group: asyncio.TaskGroup) -> None:
+        """Let what runs end within the grace period."""
+        mine = asyncio.current_task()
+        running = [task for task in asyncio.all_tasks() if task is not mine and task in group._tasks]  # type: ignore[attr-defined]
+        if running:
+            _, late = await asyncio.wait(running, timeout=GRACE_SECONDS)
+            for task in late:
+                log.warning("%s did not end in time; its work is due at the next start", task.get_name())
+                task.cancel()
+
+    # ---- building
+
+    async def _build(self, down: contextlib.AsyncExitStack) -> Rooms:
+        home, config = self._home, self._config
+        standing = self._standing()
+        metrics = Metrics()
+        self._metrics = metrics
+        headroom = Headroom(home.data, config.storage.head_room_mib * MIB)
+        blobs = FolderBlobs(home.data / "blobs", headroom)
+        uploads = FolderUploads(home.data / "uploads", blobs, max_open_a_peer=config.limits.uploads_per_peer)
+        down.callback(uploads.close)
+        self._journal = SqlJournal.open(
+            home.database, key=home.log_key(), origin=_origin(home, self._clock.now()), mark=home.mark, on_commit=metrics.journal_batch
+        )
+        down.callback(self._journal.close)
+        ledger = SqlLedger(home.database)
+        down.callback(ledger.close)
+        failing = Failing(self._journal, self._clock)
+        tokens = {suite: TimeClient(urls) for suite, urls in config.time.authorities.items() if suite in standing.signers}
+        if not tokens:
+            raise BadConfiguration("gateway.toml: time.authorities: none for any suite we have keys of", file="gateway.toml", key="time.authorities")
+        link = PeerClient(
+            home.tls(),
+            lambda gateway: _address(standing.directory, gateway),
+            lambda gateway: standing.directory.tls_fingerprints(gateway),
+            limits=CallLimits(connections=config.limits.in_flight_per_peer),
+        )
+        down.push_async_callback(link.close)
+        for client in tokens.values():
+            down.push_async_callback(client.close)
+        stages = Stage("out"), Stage("in")
+        for stage in stages:
+            down.callback(stage.close)
+        return Rooms(
+            standing=standing,
+            clock=self._clock,
+            guard=ClockGuard(),
+            journal=self._journal,
+            ledger=ledger,
+            blobs=blobs,
+            uploads=uploads,
+            scratch=SealedScratch(home.data / "scratch", config.storage.scratch_ceiling_mib * MIB, headroom),
+            office=self._office or FolderOffice(home.office),
+            link=link,
+            tokens=tokens,
+            gauges=metrics,
+            agenda=Agenda(self._clock.now, failing.failed),
+            stage_out=stages[0],
+            stage_in=stages[1],
+            hot_out=Hot(HOT_CEILING),
+            hot_in=Hot(HOT_CEILING),
+            hot_receipts=Hot(HOT_RECEIPTS),
+            failing=failing,
+        )
+
+    def _standing(self) -> Standing:
+        home, now = self._home, self._clock.now()
+        policy, policy_bytes = home.policy()
+        chains = ChainCache(home.trust())
+        bundle = home.directory()
+        if bundle is None:
+            raise BadConfiguration(f"{home.path / 'directory'}: no directory yet; enrol this gateway first", file="directory", key="")
+        directory, papers = open_directory(home, bundle, chains, now)
+        signers = home.signers()
+        if "gm-1" in signers and sm2_engine().name == "gmssl":
+            log.warning("no libcrypto with SM2 was found: SM2 runs on the slow fallback engine")
+        return Standing(
+            organisation=self._config.gateway.organisation,
+            gateway=self._config.gateway.id,
+            name=self._config.gateway.name,
+            signers=signers,
+            unwrappers=home.unwrappers(),
+            storage_key=home.storage_key(),
+            policy=policy,
+            policy_bytes=policy_bytes,
+            directory=directory,
+            papers=papers,
+            chains=chains,
+            accepts_work=False,
+        )
+
+    async def _open_doors(self, down: contextlib.AsyncExitStack, rooms: Rooms, journey: Journey, renewal: Renewal) -> None:
+        limits = ListenLimits(in_flight_per_peer=self._config.limits.requests_per_peer)
+        journey.inbound.on_unknown_directory = renewal.ask
+        peers = PeerServer(
+            self._home.tls(),
+            journey.inbound,
+            lambda gateway: rooms.standing.directory.tls_fingerprints(gateway),
+            limits=limits,
+            gauges=self._metrics,
+            proofs=journey.inbound.proof,
+        )
+        readings = Readings(self._home, rooms)
+        self._metrics.collect = readings.collect
+        ops = OpsServer(NotReadyReasons(rooms), self._metrics)
+        for server, address in ((ops, self._config.listen.ops), (peers, self._config.listen.peer)):
+            try:
+                await server.start(*split_address(address))
+            except OSError as error:
+                raise BadConfiguration(f"cannot listen on {address}: {error}", file="gateway.toml", key="listen") from error
+        down.push_async_callback(ops.stop)
+        down.push_async_callback(peers.stop, GRACE_SECONDS)
+
+    def _hear_signals(self, down: contextlib.AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+            down.callback(loop.remove_signal_handler, number)
+
+
+def _origin(home: Home, now: datetime) -> str:
+    """The log's origin ``<gateway>/<node>/<year>.<epoch>``; it stays the one the database began with."""
+    kept = home.data / "origin"
+    if kept.exists():
+        return kept.read_text().strip()
+    origin = f"{log_name(home.config)}/{now.year}.1"
+    _write(kept, origin)
+    return origin
+
+
+def _write(path: Path, text: str) -> None:
+    from gateway.files import write_atomic
+
+    write_atomic(path, text.encode())
+
+
+def _address(directory: Directory, gateway: str) -> str | None:
+    try:
+        links = directory.gateway(gateway).links
+    except Exception:
+        return None
+    return next((link.url for link in links if link.kind == "https"), None)

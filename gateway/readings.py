@@ -1,0 +1,70 @@
+"""What operators look at: reasons not to be ready, and readings taken only when somebody scrapes the metrics."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from datetime import datetime
+
+from crypto.certificates import Certificate
+from gateway.flow.clockguard import ClockUntrusted
+from gateway.flow.rooms import Rooms
+from gateway.home import Home
+from gateway.net import metrics
+from gateway.net.ops import NotReady
+
+DAY = 86_400.0
+
+
+class NotReadyReasons:
+    """``net.ops.Readiness``: answers from memory."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def __call__(self) -> Sequence[NotReady]:
+        """What stands in the way of taking and accepting documents now."""
+        rooms = self._rooms
+        reasons = []
+        now = rooms.clock.now()
+        if not rooms.standing.accepts_work:
+            reasons.append(NotReady(code="not-serving", text="starting or stopping 正在启动或停止"))
+        try:
+            rooms.guard.check(now, rooms.clock.monotonic())
+        except ClockUntrusted as error:
+            reasons.append(NotReady(code="clock", text=f"时钟未经时间戳机构确认：{error}"))
+        if now >= rooms.standing.directory.expires:
+            reasons.append(NotReady(code="directory-expired", text="交换目录已过期 the directory has expired"))
+        return reasons
+
+
+class Readings:
+    """Gauges that are looked up at a scrape."""
+
+    def __init__(self, home: Home, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._home = home
+        names = ["tls"] + [f"{use}-{suite}" for suite in rooms.standing.signers for use in ("sign", "encrypt")]
+        self._certificates: dict[str, Certificate] = {name: home.certificate(name) for name in names}
+
+    async def collect(self) -> metrics.Readings:
+        """The readings now."""
+        rooms, now = self._rooms, self._rooms.clock.now()
+        checkpoint = await rooms.ledger.latest_checkpoint()
+        return metrics.Readings(
+            queues=self._queues(now),
+            log_sizes={f"{rooms.standing.gateway}": checkpoint.size} if checkpoint else {},
+            certificate_days={name: (certificate.not_after - now).total_seconds() / DAY for name, certificate in self._certificates.items()},
+            directory_days=(rooms.standing.directory.expires - now).total_seconds() / DAY,
+            disk_free_bytes=shutil.disk_usage(self._home.data).free,
+        )
+
+    def _queues(self, now: datetime) -> dict[str, metrics.Queue]:
+        queues: dict[str, metrics.Queue] = {}
+        for (_, peer), (depth, oldest) in self._rooms.agenda.depth().items():
+            age = max(0.0, (now - oldest).total_seconds()) if oldest else 0.0
+            known = queues.get(peer or "office")
+            queues[peer or "office"] = metrics.Queue(
+                depth=depth + (known.depth if known else 0), oldest_seconds=max(age, known.oldest_seconds if known else 0.0)
+            )
+        return queues
