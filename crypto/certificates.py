@@ -228,7 +228,10 @@ _OUT_OF_VALIDITY = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_E
 
 
 def _openssl(certificate: Certificate) -> openssl.X509:
-    return openssl.load_certificate(openssl.FILETYPE_ASN1, certificate.der)
+    try:
+        return openssl.load_certificate(openssl.FILETYPE_ASN1, certificate.der)
+    except openssl.Error as error:
+        raise ChainBroken(f"{certificate.subject}: OpenSSL cannot read it", check="chain", subject=certificate.subject) from error
 
 
 def _certificate(x: openssl.X509) -> Certificate:

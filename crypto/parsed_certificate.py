@@ -103,9 +103,10 @@ class Certificate:
         if pem.count(b"-----BEGIN ") != 1:
             raise Malformed("not exactly one PEM block")
         try:
-            return _parsed(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER))
-        except ValueError as error:
+            der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+        except _FOREIGN_ERRORS as error:
             raise Malformed(f"not a certificate: {error}") from error
+        return _parsed(der)
 
     @property
     def pem(self) -> bytes:
@@ -157,23 +158,26 @@ def _alone(certificate: Certificate, eku: x509.ObjectIdentifier) -> bool:
 
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
-_FOREIGN_ERRORS = (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, x509.InvalidVersion)
+# What cryptography raises for bytes it dislikes; a warning is among them where warnings are errors.
+_FOREIGN_ERRORS = (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, x509.InvalidVersion, Warning)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _parsed(der: bytes) -> Certificate:
     if len(der) > MAX_CERTIFICATE:
         raise Malformed(f"a certificate of more than {MAX_CERTIFICATE} bytes")
     try:
-        return _read(x509.load_der_x509_certificate(der), der)
+        return _read(der)
     except _FOREIGN_ERRORS as error:
         raise Malformed(f"not a certificate: {error}") from error
 
 
-def _read(parsed: x509.Certificate, der: bytes) -> Certificate:
-    tbs = asn1.decode_der(TbsCertificate, parsed.tbs_certificate_bytes)
-    if tbs.version != 2 or not 0 < tbs.serial < MAX_SERIAL or asn1.encode_der(tbs.signature) != _outer_algorithm(der):
+def _read(der: bytes) -> Certificate:
+    signed = asn1.decode_der(SignedObject, der)
+    tbs = asn1.decode_der(TbsCertificate, asn1.encode_der(signed.tbs))
+    if tbs.version != 2 or not 0 < tbs.serial < MAX_SERIAL or asn1.encode_der(tbs.signature) != asn1.encode_der(signed.algorithm):
         raise ValueError("not version 3, or a bad serial number, or two signature algorithms")  # RFC 5280 4.1.2.1, 4.1.2.2, 4.1.1.2
+    parsed = x509.load_der_x509_certificate(der)
     spki = asn1.encode_der(tbs.spki)
     key = _key(spki)
     name = read_name(tbs.subject)
@@ -212,10 +216,6 @@ def _key(spki: bytes) -> PublicKey | None:
         return PublicKey.from_spki(spki)
     except UnknownSuite:
         return None
-
-
-def _outer_algorithm(der: bytes) -> bytes:
-    return asn1.encode_der(asn1.decode_der(SignedObject, der).algorithm)
 
 
 def _extension(parsed: x509.Certificate, kind: type[_Extension]) -> x509.Extension[_Extension] | None:

@@ -13,9 +13,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from cryptography import x509
+from cryptography.hazmat import asn1
+
 from crypto.ca import IssuingAuthority, Profile, Subject
 from crypto.certificates import Certificate, ChainCache, Trust
-from crypto.keys import KeySigner, KeyUnwrapper, PrivateKey
+from crypto.keys import KeySigner, KeyUnwrapper, PrivateKey, PublicKey
+from crypto.pkix import (
+    COMMON_NAME,
+    AlgorithmIdentifier,
+    Extension,
+    SignedObject,
+    TbsCertificate,
+    Validity,
+    build_name,
+    pkix_time,
+    signature_oid,
+    tlv,
+)
 from crypto.suites import INTL_1, Suite, suite_named
 from crypto.tsa import TimeAuthority
 
@@ -23,6 +38,18 @@ NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)  # of every certificate but the roots'
 DAYS = 730
 TSA_POLICY = "1.3.6.1.4.1.99999.1.1"
+
+KEY_USAGE_BITS = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
 
 OFFICE_CODE = "11310000MB0001234B"
 FINANCE_CODE = "11310000MB0005678F"
@@ -175,6 +202,50 @@ def make_pki(suite: Suite, now: datetime = NOW) -> Pki:
             crls=tuple(authority.crl([], 1, now - timedelta(hours=1), 7) for authority in authorities),
         ),
     )
+
+
+def extension(value: x509.ExtensionType, *, critical: bool = False) -> Extension:
+    """An extension for ``raw_certificate``."""
+    return Extension(oid=value.oid, critical=critical, value=value.public_bytes())
+
+
+def key_usage(*bits: str) -> Extension:
+    """A critical KeyUsage with these bits."""
+    return extension(x509.KeyUsage(**{bit: bit in bits for bit in KEY_USAGE_BITS}), critical=True)
+
+
+def raw_certificate(
+    issuer: PrivateKey,
+    issuer_name: bytes,
+    key: PublicKey,
+    extensions: Sequence[Extension],
+    *,
+    at: datetime = BEGIN,
+    days: int = DAYS,
+    name: Sequence[tuple[x509.ObjectIdentifier, str]] = ((COMMON_NAME, "raw"),),
+    serial: int = 4711,
+    version: int = 2,
+    inner: Suite | None = None,
+    outer: Suite | None = None,
+) -> bytes:
+    """Any certificate at all, rightly signed: what our own authority would never issue."""
+    tbs = TbsCertificate(
+        version=version,
+        serial=serial,
+        signature=_algorithm(inner or issuer.public.suite),
+        issuer=tlv(issuer_name),
+        validity=Validity(not_before=pkix_time(at), not_after=pkix_time(at + timedelta(days=days))),
+        subject=build_name(list(name)),
+        spki=tlv(key.spki),
+        extensions=list(extensions),
+    )
+    der = asn1.encode_der(tbs)
+    signed = SignedObject(tbs=tlv(der), algorithm=_algorithm(outer or issuer.public.suite), signature=asn1.BitString(issuer.sign(der), 0))
+    return asn1.encode_der(signed)
+
+
+def _algorithm(suite: Suite) -> asn1.TLV:
+    return tlv(asn1.encode_der(AlgorithmIdentifier(algorithm=signature_oid(suite))))
 
 
 @functools.cache
