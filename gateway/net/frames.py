@@ -18,6 +18,8 @@ from cryptography.hazmat import asn1
 from crypto.digests import parse_digest
 from crypto.errors import Malformed
 from gateway.core.cover import LENGTH_BYTES
+from gateway.core.receipt import MAX_RECEIPT_BYTES
+from gateway.core.transmittal import MAX_CONTENT_BYTES
 from gateway.flow.ports import Pending, ReceiptAnswer, SignedReceipt
 from gateway.net.problems import is_word
 
@@ -30,13 +32,11 @@ OFFSET_HEADER = "Upload-Offset"
 TRANSMITTAL_HEADER = "Yizhan-Transmittal"
 
 MAX_INLINE = 1024 * 1024  # ciphertext that may follow the cover in one POST; larger content is uploaded and can be resumed
-MAX_RECEIPT_BODY = 16 * 1024  # a receipt has about 600 bytes; its digest, refs and reason are bounded by its own format
 MAX_RECEIPT_SIGNATURE = 64 * 1024  # CMS with certificate and time-stamp token is 2 to 8 KiB
 MAX_RECEIPTS = 1000  # an exchange has at most 1,000 recipients, each with one receipt in the answer
 MAX_RECEIPTS_FRAME = 8 * 1024 * 1024  # 1,000 receipts of ordinary size; bounds what one request may keep in memory
 MAX_ANSWER = 256 * 1024  # MAX_RECEIPTS answers of at most 180 bytes
-MAX_CONTENT = 68_719_476_704  # docs/format.md, Content: what GCM can encrypt under one nonce
-MAX_OFFSET_DIGITS = 11  # digits of MAX_CONTENT
+MAX_OFFSET_DIGITS = len(str(MAX_CONTENT_BYTES))
 
 
 @asn1.sequence
@@ -82,7 +82,7 @@ def unpack_receipts(frame: bytes) -> tuple[SignedReceipt, ...]:
 
 
 def _signed_receipt(receipt: _Receipt) -> SignedReceipt:
-    if not 0 < len(receipt.body) <= MAX_RECEIPT_BODY or not 0 < len(receipt.signature) <= MAX_RECEIPT_SIGNATURE:
+    if not 0 < len(receipt.body) <= MAX_RECEIPT_BYTES or not 0 < len(receipt.signature) <= MAX_RECEIPT_SIGNATURE:
         raise Malformed("a receipt or its signature outside its sizes", body=len(receipt.body), signature=len(receipt.signature))
     return SignedReceipt(body=receipt.body, signature=receipt.signature)
 
@@ -172,7 +172,7 @@ def pack_pending(pending: Pending) -> bytes:
 def unpack_pending(data: bytes) -> Pending:
     """Raises Malformed."""
     value: _Pending = _read(_PENDING, data, 1024, "a pending answer")
-    if not 0 <= value.offset <= MAX_CONTENT:
+    if not 0 <= value.offset <= MAX_CONTENT_BYTES:
         raise Malformed("an offset outside any content")
     return Pending(state=value.state, offset=value.offset)
 

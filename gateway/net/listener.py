@@ -284,14 +284,16 @@ class Body:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Runs of about ``PIECE`` bytes."""
-        gathered = bytearray()
+        gathered: list[bytes] = []
+        size = 0
         while chunk := await self._chunk():
-            gathered += chunk
-            if len(gathered) >= PIECE:
-                yield bytes(gathered)
-                gathered.clear()
+            gathered.append(chunk)
+            size += len(chunk)
+            if size >= PIECE:
+                yield gathered[0] if len(gathered) == 1 else b"".join(gathered)
+                gathered, size = [], 0
         if gathered:
-            yield bytes(gathered)
+            yield b"".join(gathered)
 
     async def _chunk(self) -> bytes:
         if self._content.at_eof():

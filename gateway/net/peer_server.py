@@ -13,12 +13,12 @@ from crypto.digests import parse_digest
 from crypto.errors import Malformed, Unverified
 from gateway.core.cover import LENGTH_BYTES, MAX_COVER
 from gateway.core.errors import ProblemError
+from gateway.core.transmittal import MAX_CONTENT_BYTES
 from gateway.flow.ports import Answer, Arrivals, Gauges, Pending, Receipted
 from gateway.net.frames import (
     CONTENT_TYPE,
     EXCHANGE_TYPE,
     JSON_TYPE,
-    MAX_CONTENT,
     MAX_INLINE,
     MAX_RECEIPTS_FRAME,
     OFFSET_HEADER,
@@ -162,7 +162,7 @@ class PeerServer:
         _expect_type(request, CONTENT_TYPE)
         transmittal = _transmittal(request)
         offset = parse_offset(request.headers.get(OFFSET_HEADER))
-        body_length(request, MAX_CONTENT - offset)
+        body_length(request, MAX_CONTENT_BYTES - offset)
         body = Body(request, self._listener.limits)
         self._listener.uploads.add(body)
         try:
