@@ -43,8 +43,8 @@ from gateway.readings import NotReadyReasons, Readings
 from gateway.renewal import Renewal, open_directory
 from gateway.store.blobs import FolderBlobs
 from gateway.store.files import Headroom
-from gateway.store.journal import SqlJournal
-from gateway.store.ledger import SqlLedger
+from gateway.store.journal import Journal
+from gateway.store.ledger import Ledger
 from gateway.store.lock import HomeLock
 from gateway.store.scratch import SealedScratch
 from gateway.store.uploads import FolderUploads
@@ -122,7 +122,7 @@ class Gateway:
 
     async def _until_stopped(self, rooms: Rooms) -> bool:
         """Wait for the signal or for the journal to fail; whether it was the signal."""
-        failed = asyncio.create_task(self._journal.failed.wait())
+        failed = asyncio.create_task(rooms.journal_stopped.wait())
         told = asyncio.create_task(self._stop.wait())
         await asyncio.wait({failed, told}, return_when=asyncio.FIRST_COMPLETED)
         told_to = told.done()
@@ -136,7 +136,7 @@ class Gateway:
     async def _drain(self, group: asyncio.TaskGroup) -> None:
         """Let what runs end within the grace period."""
         mine = asyncio.current_task()
-        running = [task for task in asyncio.all_tasks() if task is not mine and task in group._tasks]  # type: ignore[attr-defined]
+        running = [task for task in asyncio.all_tasks() if task is not mine and task in group._tasks]
         if running:
             _, late = await asyncio.wait(running, timeout=GRACE_SECONDS)
             for task in late:
@@ -154,13 +154,13 @@ class Gateway:
         blobs = FolderBlobs(home.data / "blobs", headroom)
         uploads = FolderUploads(home.data / "uploads", blobs, max_open_a_peer=config.limits.uploads_per_peer)
         down.callback(uploads.close)
-        self._journal = SqlJournal.open(
-            home.database, key=home.log_key(), origin=_origin(home, self._clock.now()), mark=home.mark, on_commit=metrics.journal_batch
+        journal = Journal.open(
+            home.database, log_key=home.log_key(), origin=_origin(home, self._clock.now()), mark=home.mark, on_commit=metrics.journal_batch
         )
-        down.callback(self._journal.close)
-        ledger = SqlLedger(home.database)
+        down.callback(journal.close)
+        ledger = Ledger(home.database)
         down.callback(ledger.close)
-        failing = Failing(self._journal, self._clock)
+        failing = Failing(journal, self._clock)
         tokens = {suite: TimeClient(urls) for suite, urls in config.time.authorities.items() if suite in standing.signers}
         if not tokens:
             raise BadConfiguration("gateway.toml: time.authorities: none for any suite we have keys of", file="gateway.toml", key="time.authorities")
@@ -180,7 +180,7 @@ class Gateway:
             standing=standing,
             clock=self._clock,
             guard=ClockGuard(),
-            journal=self._journal,
+            journal=journal,
             ledger=ledger,
             blobs=blobs,
             uploads=uploads,

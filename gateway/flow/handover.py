@@ -172,7 +172,7 @@ class HandOver:
             recipient=rooms.standing.organisation,
             transmittal=transmittal_digest,
             sealed=transmittal.content.sealed if transmittal.content else None,
-            event=cast(EventName, event.value),
+            event=event.value,
             at=at,
             prev=prev,
             reason=reason,

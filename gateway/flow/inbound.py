@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
 
 from crypto.content_cipher import ContentKey
@@ -46,6 +46,7 @@ class Inbound:
         self._leaves = Leaves(rooms.standing)
         self._verifying: dict[str, asyncio.Task[Answer]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self.on_unknown_directory: Callable[[], None] = lambda: None  # app lets it fetch the newest one
 
     # ---- ports.Arrivals
 
@@ -91,6 +92,22 @@ class Inbound:
         """Receipts about our own exchanges."""
         self._rooms.agenda.wake(peer)
         return await self._taking.take_all(peer, receipts)
+
+    async def proof(self, peer: str, digest: str) -> tuple[bytes, bytes]:
+        """Leaf and inclusion proof of a receipt, for the gateway at the other end of its exchange. Raises ProblemError("not-found")."""
+        ledger = self._rooms.ledger
+        receipt = await ledger.receipt(digest)
+        row = await ledger.exchange(receipt.direction, receipt.exchange) if receipt else None
+        if receipt is None or row is None or receipt.leaf is None or peer not in self._parties(row):
+            raise ProblemError("not-found", f"no receipt {digest} that is the business of {peer}", retryable=False)
+        leaf, checkpoint = await ledger.leaf(receipt.leaf), await ledger.checkpoint_over(receipt.leaf)
+        assert leaf is not None and checkpoint is not None
+        return leaf, await ledger.proof(receipt.leaf, checkpoint)
+
+    def _parties(self, row: ExchangeRow) -> frozenset[str]:
+        directory = self._rooms.standing.directory
+        gateways = {gateway.id for passage in row.passages for gateway in directory.gateways_of(passage.recipient)}
+        return frozenset({row.sender_gateway, *gateways})
 
     # ---- the cover
 
@@ -163,6 +180,8 @@ class Inbound:
     async def _note_problem(self, peer: str, error: ProblemError) -> None:
         self._rooms.gauges.refused(error.problem, peer)
         log.warning("arrival from %s answered %s: %s", peer, error.problem, error)
+        if error.problem == "directory-unknown":
+            self.on_unknown_directory()
         if not error.retryable:
             leaf = self._leaves.rejected(self._rooms.clock.now(), peer, error.problem)
             await self._rooms.record(Step(changes=(), leaves=(leaf,)))

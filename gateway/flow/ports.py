@@ -173,10 +173,11 @@ class Recorded:
 
 
 class Journal(Protocol):
-    """The only way to change state. A return means committed and synced; a raise means nothing of the step happened."""
+    """The only way to change state. A return means committed and synced; a raise other than JournalStopped means nothing happened."""
 
     async def record(self, step: Step) -> Recorded:
-        """Raises AlreadyOpen, Superseded (this step alone), JournalStopped (nothing more will be recorded)."""
+        """Raises AlreadyOpen, Superseded (this step alone), NoRoom (disk room for another commit is missing: try again later), and
+        JournalStopped: nothing more will be recorded, and what became of this step only the next start can tell."""
         ...
 
 
@@ -226,6 +227,15 @@ class ExchangeRow:
     passages: tuple[PassageRow, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointRow:
+    """A signed head of the audit log. ``token``: RFC 3161 over the note, where one came."""
+
+    size: int
+    note: bytes
+    token: bytes | None
+
+
 class Ledger(Protocol):
     """Reading what the journal committed. Asynchronous because it may wait for a disk; never sees half a step."""
 
@@ -255,6 +265,19 @@ class Ledger(Protocol):
 
     async def kept(self, shelf: str, name: str) -> bytes | None: ...
     async def remembered(self, name: str) -> str | None: ...
+    async def leaves(self, exchange: str) -> tuple[tuple[int, bytes], ...]:
+        """Index and exact bytes of every leaf about the exchange, in either direction, in order."""
+        ...
+
+    async def leaf(self, index: int) -> bytes | None: ...
+    async def latest_checkpoint(self) -> CheckpointRow | None: ...
+    async def checkpoint_over(self, index: int) -> CheckpointRow | None:
+        """The first checkpoint with a token above that leaf, else the first checkpoint above it."""
+        ...
+
+    async def proof(self, index: int, checkpoint: CheckpointRow) -> bytes:
+        """A C2SP tlog-proof that the leaf stands below that checkpoint."""
+        ...
 
 
 class BlobWriter(Protocol):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from gateway.core.errors import JournalStopped
 from gateway.core.step import Step
 from gateway.flow.agenda import Agenda
 from gateway.flow.clockguard import ClockGuard
@@ -40,10 +42,15 @@ class Rooms:
     hot_in: Hot[Warm]
     hot_receipts: Hot[SignedReceipt]
     failing: Failing
+    journal_stopped: asyncio.Event = field(default_factory=asyncio.Event)  # set: the process must end so that a restart recovers
 
     async def record(self, step: Step) -> Recorded:
         """The one way to change state."""
-        return await self.journal.record(step)
+        try:
+            return await self.journal.record(step)
+        except JournalStopped:
+            self.journal_stopped.set()
+            raise
 
     def ready(self) -> bool:
         """Whether anything may be accepted now (fail closed: clock, policy, directory, room, not stopping)."""
