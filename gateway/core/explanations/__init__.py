@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from gateway.core.explanations.arrivals import ARRIVALS
+from gateway.core.explanations.documents import DOCUMENTS
 from gateway.core.explanations.failures import FAILURES
 from gateway.core.explanations.policies import POLICIES
 from gateway.core.explanations.text import Text
 from gateway.core.explanations.tools import TOOLS
 
-CATALOGUE: dict[str, Text] = {**ARRIVALS, **FAILURES, **POLICIES, **TOOLS}
+CATALOGUE: dict[str, Text] = {**ARRIVALS, **DOCUMENTS, **FAILURES, **POLICIES, **TOOLS}
 
 __all__ = ["CATALOGUE", "Text"]

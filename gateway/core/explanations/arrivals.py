@@ -134,7 +134,9 @@ ARRIVALS: dict[str, Text] = {
         fix_zh="请将该网关列入目录。",
     ),
     "unknown-exchange": Text(zh="没有该交换", en="there is no such exchange here", fix="Check the exchange id.", fix_zh="请核对交换编号。"),
-    "directory-unknown": Text(zh="尚未取得对方所用的目录版本", en="the directory version named is not here yet", fix=_AGAIN, fix_zh=_AGAIN_ZH),
+    "directory-unknown": Text(
+        zh="尚未取得对方所用的目录版本", en="the directory version named is not here yet", fix=_AGAIN, fix_zh=_AGAIN_ZH
+    ),
     "directory-expired": Text(
         zh="目录版本已失效",
         en="the directory version named is no longer in force",

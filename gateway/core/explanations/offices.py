@@ -29,12 +29,6 @@ OFFICES: dict[str, Text] = {
         fix="Put document.json beside the files, and .ready last.",
         fix_zh="请在文件旁放入 document.json，最后再放入 .ready。",
     ),
-    "offer/document-too-large": Text(
-        zh="document.json 超过 {most} 字节",
-        en="document.json is larger than {most} bytes",
-        fix="document.json holds metadata only; content belongs into the files beside it.",
-        fix_zh="document.json 只存放元数据；内容请放在旁边的文件中。",
-    ),
     "offer/changed": Text(
         zh="“{name}”在读取过程中被改动",
         en="{name} changed while it was read",
@@ -72,10 +66,22 @@ OFFICES: dict[str, Text] = {
         fix_zh="请在 document.json 中列出，或将其移出文件夹：未列出的文件不会发送。",
     ),
     "offer/file-name": Text(
-        zh="文件名“{name}”不可用：{why}",
-        en="{name} cannot be a file name of a document: {why}",
-        fix="Rename the file: 1 to 120 characters, at most 255 bytes, no path and no control characters, not a name the gateway writes itself.",
-        fix_zh="请改名：1 至 120 个字符，不超过 255 字节，不含路径和控制字符，且不是网关自用的文件名。",
+        zh="文件名“{name}”由网关自用",
+        en="{name} is a name of the gateway's own",
+        fix="Rename the file: document.json, status.json and reasons.json are written and read by the gateway itself.",
+        fix_zh="请改名：document.json、status.json、reasons.json 由网关自行读写。",
+    ),
+    "offer/no-files": Text(
+        zh="文件夹中没有可发送的文件",
+        en="there is no file to send",
+        fix="Put the body of the document into the folder.",
+        fix_zh="请将公文正文放入文件夹。",
+    ),
+    "offer/which-body": Text(
+        zh="文件夹中有多个文件，而 document.json 未指明正文",
+        en="there are several files, and document.json does not say which is the body",
+        fix='Name them in document.json: "files": [{{"name": "…", "role": "body"}}, {{"name": "…", "role": "attachment"}}].',
+        fix_zh='请在 document.json 中列明："files": [{{"name": "…", "role": "body"}}, {{"name": "…", "role": "attachment"}}]。',
     ),
     "offer/sent-before": Text(
         zh="同一公文已作为交换 {exchange} 发出",
