@@ -1,0 +1,1 @@
+"""Policy files, shipped as data beside the code (see README.md)."""
