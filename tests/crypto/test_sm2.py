@@ -197,7 +197,12 @@ def test_a_flipped_bit_anywhere_is_refused(engine):
 @each_engine
 def test_wrong_identifier_key_or_message(engine):
     other = engine.generate()[1]
-    for public, message, identity in ((PUBLIC, MESSAGE, b""), (PUBLIC, MESSAGE, b"1234567812345679"), (other, MESSAGE, ID), (PUBLIC, b"", ID)):
+    for public, message, identity in (
+        (PUBLIC, MESSAGE, b""),
+        (PUBLIC, MESSAGE, b"1234567812345679"),
+        (other, MESSAGE, ID),
+        (PUBLIC, b"", ID),
+    ):
         with pytest.raises(Unverified):
             engine.verify(public, SIGNATURE, message, identity)
 
