@@ -35,7 +35,9 @@ FORBIDDEN_NAMES = frozenset(
         "uuid.uuid4",
     }
 )
-FORBIDDEN_CLOCKS = frozenset({"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep", "localtime", "gmtime"})
+FORBIDDEN_CLOCKS = frozenset(
+    {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep", "localtime", "gmtime"}
+)
 
 # The doors: what one file alone may do.
 DOORS = {

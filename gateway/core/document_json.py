@@ -26,6 +26,7 @@ from gateway.core.document import (
     RETENTIONS,
     Addressee,
     Document,
+    LevelId,
 )
 from gateway.core.document_fields import FieldReader
 from gateway.core.document_rules import SAME_TYPE, lint
@@ -50,7 +51,7 @@ class DraftFile:
 
     name: str
     role: PartRole
-    level: str | None = None
+    level: LevelId | None = None
     media_type: str | None = None
 
 

@@ -71,6 +71,12 @@ OFFICES: dict[str, Text] = {
         fix="Rename the file: document.json, status.json and reasons.json are written and read by the gateway itself.",
         fix_zh="请改名：document.json、status.json、reasons.json 由网关自行读写。",
     ),
+    "offer/media-type": Text(
+        zh="“{media_type}”不是媒体类型",
+        en="{media_type} is no media type",
+        fix="Write it in lower case as type/subtype, for example application/pdf, or leave it out.",
+        fix_zh="请用小写写成 类型/子类型，例如 application/pdf，或不填。",
+    ),
     "offer/no-files": Text(
         zh="文件夹中没有可发送的文件",
         en="there is no file to send",
