@@ -177,7 +177,8 @@ class Journal(Protocol):
 
     async def record(self, step: Step) -> Recorded:
         """Raises AlreadyOpen, Superseded (this step alone), NoRoom (disk room for another commit is missing: try again later), and
-        JournalStopped: nothing more will be recorded, and what became of this step only the next start can tell."""
+        JournalStopped: nothing more will be recorded, and what became of this step only the next start can tell.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from crypto.errors import LocalError
 from gateway.core.errors import AlreadyOpen, Superseded
@@ -52,7 +52,7 @@ class Together:
     def take(self, step: Step, leaves: Mapping[str, int]) -> None:
         """Add a member; ``leaves`` gives the index of its leaf about an object. Raises NotTogether."""
         for change in step.changes:
-            _TAKE[type(change)](self, change, leaves)
+            self._TAKE[type(change)](self, change, leaves)
 
     def carry_out(self, cursor: Any) -> None:
         """Execute. Raises NotTogether, or the driver's IntegrityError, which says the same."""
@@ -126,6 +126,17 @@ class Together:
     def _remember(self, change: Remember, _leaves: Mapping[str, int]) -> None:
         self._remembered[change.name] = change.value
 
+    _TAKE: ClassVar[dict[type, Callable[[Together, Any, Mapping[str, int]], None]]] = {
+        OpenExchange: _open,
+        KeepSealed: _keep_sealed,
+        Advance: _advance,
+        KeepReceipt: _keep_receipt,
+        Schedule: _schedule,
+        Finish: _finish,
+        Keep: _keep,
+        Remember: _remember,
+    }
+
     def _carry_out_moves(self, cursor: Any) -> None:
         by_count: dict[int, list[Row]] = {}
         for states, change in self._moves.values():
@@ -161,28 +172,21 @@ class Together:
                 raise NotTogether
 
 
-_TAKE: dict[type, Callable[[Together, Any, Mapping[str, int]], None]] = {
-    OpenExchange: Together._open,
-    KeepSealed: Together._keep_sealed,
-    Advance: Together._advance,
-    KeepReceipt: Together._keep_receipt,
-    Schedule: Together._schedule,
-    Finish: Together._finish,
-    Keep: Together._keep,
-    Remember: Together._remember,
-}
-
-
 def name_conflict(cursor: Any, statements: Statements, step: Step) -> LocalError | AssertionError:
     """Why a member could not be carried out by itself, now that it is undone."""
+    moved: dict[tuple[str, str, str], State | None] = {}
     for change in step.changes:
-        error = None
+        error: LocalError | None = None
         if isinstance(change, OpenExchange):
             error = _already_open(cursor, statements, change)
+            moved.update({(change.direction, change.id, recipient): change.state for recipient in change.recipients})
         elif isinstance(change, KeepSealed):
             error = _already_sealed(cursor, statements, change)
         elif isinstance(change, Advance):
-            error = _superseded(cursor, statements, change)
+            key = (change.direction, change.exchange, change.recipient)
+            state = moved[key] if key in moved else _state(cursor, statements, key)
+            error = None if state in change.expect else _superseded(change, state)
+            moved[key] = change.to
         if error is not None:
             return error
     return AssertionError("internal: a step contradicts itself or names what is not there")
@@ -195,9 +199,7 @@ def _already_open(cursor: Any, statements: Statements, change: OpenExchange) -> 
     if found is None:
         return None
     exchange, sender_org, content_digest = found
-    return AlreadyOpen(
-        f"exchange {exchange} is open already", exchange=exchange, sender_org=sender_org, content_digest=content_digest
-    )
+    return AlreadyOpen(f"exchange {exchange} is open already", exchange=exchange, sender_org=sender_org, content_digest=content_digest)
 
 
 def _already_sealed(cursor: Any, statements: Statements, change: KeepSealed) -> Superseded | None:
@@ -207,11 +209,11 @@ def _already_sealed(cursor: Any, statements: Statements, change: KeepSealed) -> 
     return Superseded(f"exchange {change.exchange} is sealed already", state=None, transmittal_digest=found[0])
 
 
-def _superseded(cursor: Any, statements: Statements, change: Advance) -> Superseded | None:
-    found = cursor.execute(statements.find_state, (change.direction, change.exchange, change.recipient)).fetchone()
-    state = None if found is None else State(found[0])
-    if state in change.expect:
-        return None
-    return Superseded(
-        f"{change.direction} {change.exchange} to {change.recipient} is {state}, not one of {', '.join(sorted(change.expect))}", state=state
-    )
+def _state(cursor: Any, statements: Statements, key: tuple[str, str, str]) -> State | None:
+    found = cursor.execute(statements.find_state, key).fetchone()
+    return None if found is None else State(found[0])
+
+
+def _superseded(change: Advance, state: State | None) -> Superseded:
+    expected = ", ".join(sorted(change.expect))
+    return Superseded(f"{change.direction} {change.exchange} to {change.recipient} is {state}, not one of {expected}", state=state)

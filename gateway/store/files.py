@@ -30,7 +30,7 @@ def translating(path: Path) -> Iterator[None]:
 
 
 def sync(descriptor: int) -> None:
-    """fsync an open file. Raises JournalStopped when it fails: what was written before is of unknown fate."""
+    """Sync an open file. Raises JournalStopped when it fails: what was written before is of unknown fate."""
     try:
         os.fsync(descriptor)
     except OSError as error:

@@ -1,34 +1,182 @@
-"""The audit tree in the writer's hands: numbering leaves, hashing them, and signing a checkpoint for every commit.
+"""The audit tree in the writer's hands: numbering leaves, hashing them, signing a checkpoint for every commit.
 
 What a crash means here. Leaves are numbered while the members of a batch are carried out, hashed once all have succeeded, and written in
-the same transaction as the state they speak of, together with the checkpoint. Before COMMIT nothing of it exists; after COMMIT all of it
-does. The tree in memory is trusted only as long as every commit succeeds: after any other end the journal stops, and the next start reads
-the tree from the database again and compares it with the last checkpoint signed.
-
-The *mark* is a small file outside the database with the last size and root. A database that is behind its mark, or has another root
-there, was put back from a copy; appending to it would sign two histories, so it is refused and a person opens a new epoch.
+the transaction they speak of, together with the checkpoint. Before COMMIT nothing of it exists; after COMMIT all of it does. The tree in
+memory is worth something only as long as every commit succeeds: after any other end the journal stops, and the next start reads the tree
+from the database again and compares it with the last checkpoint signed and with the mark.
 """
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from sqlalchemy import Connection, func, select
 
-from crypto.digests import digest_raw
 from crypto.errors import YizhanError
 from crypto.merkle import Frontier, leaf_hash, root_from
-from crypto.notes import Checkpoint, LogKey, make_checkpoint, open_note
+from crypto.notes import Checkpoint, LogKey, make_checkpoint, open_checkpoint
 from gateway.core.errors import JournalStopped
 from gateway.core.leaf import Leaf
-from gateway.store.files import sync, write_durably
-from gateway.store.proofs import STORED_LEVEL, subtree_hash
+from gateway.store import schema
+from gateway.store.mark import Mark, MarkFile, read_mark
+from gateway.store.proofs import STORED_LEVEL, StoredTree
 from gateway.store.statements import Row
 
-EMPTY_ROOT = digest_raw("sha256", b"")  # RFC 6962 2.1
-MARK_SYNC_SECONDS = 1.0  # a mark lost to a power cut is at most this old; it never runs ahead of the database
+
+class Page:
+    """The leaves of one batch, numbered and spelled; no hash is taken before all of its members have succeeded."""
+
+    def __init__(self, first: int, last_at: str) -> None:
+        self.rows: list[Row] = []  # of table leaves
+        self._first = first
+        self._moments = [last_at]
+
+    def add(self, leaves: Sequence[Leaf]) -> tuple[tuple[int, ...], dict[str, int]]:
+        """Number the leaves of one member: their indices, and which of them is about which object."""
+        indices: list[int] = []
+        objects: dict[str, int] = {}
+        for leaf in leaves:
+            index = self._first + len(self.rows)
+            spelled = self._not_before(leaf)
+            self.rows.append((index, leaf.exchange, spelled.to_bytes()))
+            self._moments.append(spelled.at)
+            indices.append(index)
+            if leaf.object is not None:
+                objects[leaf.object] = index
+        return tuple(indices), objects
+
+    def cut(self, length: int) -> None:
+        """Forget every leaf behind the first ``length``: their member failed."""
+        del self.rows[length:]
+        del self._moments[length + 1 :]
+
+    @property
+    def last_at(self) -> str:
+        return self._moments[-1]
+
+    @property
+    def size(self) -> int:
+        """The size of the tree once this page is in it."""
+        return self._first + len(self.rows)
+
+    def _not_before(self, leaf: Leaf) -> Leaf:
+        """Time in the log never goes back, whatever clock or thread the leaf comes from."""
+        last = self._moments[-1]
+        # Without the Z the longer spelling of one second is the later one, so text compares like time.
+        return leaf if leaf.at[:-1] >= last[:-1] else msgspec.structs.replace(leaf, at=last)
+
+
+class AuditLog:
+    """The frontier of the tree, its signing key and its mark."""
+
+    def __init__(self, key: LogKey, origin: str, mark: Path) -> None:
+        self._key = key
+        self._origin = origin
+        self._mark_path = mark
+        self._mark: MarkFile | None = None
+        self._frontier = Frontier.empty()
+        self._last_at = ""
+
+    @property
+    def size(self) -> int:
+        return self._frontier.size
+
+    @property
+    def last_at(self) -> str:
+        """The moment of the newest leaf, empty before the first."""
+        return self._last_at
+
+    def restore(self, connection: Connection, cursor: Any) -> None:
+        """Read the tree back and hold it against what was signed. Raises JournalStopped when they differ.
+
+        1. The database belongs to this origin.
+        2. Its leaves and stored hashes make the root that its last checkpoint states under our key.
+        3. The mark is not ahead of it, and names a root this tree went through.
+        """
+        self._check_origin(connection)
+        tree = StoredTree(cursor, connection.dialect)
+        size = connection.scalar(select(func.coalesce(func.max(schema.leaves.c.idx) + 1, 0))) or 0
+        self._frontier = _frontier(tree, size)
+        self._check_checkpoint(connection)
+        if size:
+            self._last_at = Leaf.from_bytes(tree.leaves(size - 1, size)[0]).at
+        self._check_mark(tree)
+        self._mark = MarkFile(self._mark_path, Mark(origin=self._origin, size=self.size, root=self._frontier.root()))
+
+    def page(self) -> Page:
+        """A page for the next batch."""
+        return Page(self.size, self._last_at)
+
+    def bind(self, page: Page) -> tuple[list[Row], Row]:
+        """Hash a finished page into the tree: the rows of ``nodes`` and the row of ``checkpoints``. From here only COMMIT or stop."""
+        nodes: list[Row] = []
+        for _, _, body in page.rows:
+            nodes += [(level, index, node) for level, index, node in self._frontier.append(leaf_hash(body)) if level >= STORED_LEVEL]
+        self._last_at = page.last_at
+        checkpoint = Checkpoint(origin=self._origin, size=self.size, root=self._frontier.root())
+        return nodes, (self.size, make_checkpoint(checkpoint, self._key), None)
+
+    def committed(self) -> None:
+        """What was bound is durable: move the mark."""
+        assert self._mark is not None
+        self._mark.write(Mark(origin=self._origin, size=self.size, root=self._frontier.root()))
+
+    def close(self) -> None:
+        if self._mark is not None:
+            self._mark.close()
+
+    def _check_origin(self, connection: Connection) -> None:
+        there = connection.scalar(select(schema.origins.c.origin))
+        if there is None:
+            connection.execute(schema.origins.insert().values(origin=self._origin))
+        elif there != self._origin:
+            raise JournalStopped(f"the database holds the log {there}, not {self._origin}", found=there, expected=self._origin)
+
+    def _check_checkpoint(self, connection: Connection) -> None:
+        last = connection.scalar(select(schema.checkpoints.c.note).order_by(schema.checkpoints.c.size.desc()).limit(1))
+        if last is None:
+            if self.size:
+                raise JournalStopped(f"{self.size} leaves and no checkpoint: run audit verify", size=self.size)
+            return
+        try:
+            signed = open_checkpoint(last, [self._key.verifier], origin=self._origin)
+        except YizhanError as error:
+            raise JournalStopped(f"the last checkpoint is not ours: {error}") from error
+        if (signed.size, signed.root) != (self.size, self._frontier.root()):
+            raise JournalStopped(
+                f"the log in the database ({self.size} leaves) is not what was signed ({signed.size} leaves): run audit verify",
+                size=self.size,
+                signed=signed.size,
+            )
+
+    def _check_mark(self, tree: StoredTree) -> None:
+        mark = read_mark(self._mark_path)
+        if mark is None:
+            if self.size:
+                raise JournalStopped(
+                    f"the log has {self.size} leaves and its mark {self._mark_path.name} is gone: a person must look", size=self.size
+                )
+            return
+        if mark.origin != self._origin or mark.size > self.size:
+            raise JournalStopped(
+                f"the log is behind its mark ({self.size} of {mark.size} leaves of {mark.origin}): this database was put back from an older "
+                "copy and is never appended to; put back the newest one, or a person opens a new epoch",
+                size=self.size,
+                mark=mark.size,
+            )
+        if root_from(mark.size, tree.hash_at) != mark.root:
+            raise JournalStopped(f"the log had another root at {mark.size} leaves than its mark says: run audit verify", mark=mark.size)
+
+
+def _frontier(tree: StoredTree, size: int) -> Frontier:
+    """The frontier of ``size`` leaves: one stored subtree for every set bit, largest first."""
+    hashes: list[bytes] = []
+    start = 0
+    for level in reversed(range(size.bit_length())):
+        if size >> level & 1:
+            hashes.append(tree.hash_at(level, start >> level))
+            start += 1 << level
+    return Frontier.from_parts(size, hashes)

@@ -13,7 +13,6 @@ new one.
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import time
 from dataclasses import dataclass
@@ -41,19 +40,21 @@ class Mark:
 def read_mark(path: Path) -> Mark | None:
     """The mark there, None where there is none. Raises JournalStopped for a damaged one: it must not be guessed."""
     try:
-        lines = path.read_text("utf-8").split("\n")
+        data = path.read_bytes()
     except FileNotFoundError:
         return None
-    except UnicodeDecodeError:
-        lines = []
-    try:
-        version, origin, size, root, end = lines
-        mark = Mark(origin=origin, size=int(size), root=base64.b64decode(root, validate=True))
-    except (ValueError, binascii.Error):
-        mark = None
-    if mark is None or version != _VERSION or end or mark.to_bytes() != "\n".join(lines).encode():
+    mark = _parsed(data)
+    if mark is None or mark.to_bytes() != data:
         raise JournalStopped(f"the mark {path} is damaged: compare the log with a witness or a backup of the mark", path=str(path))
     return mark
+
+
+def _parsed(data: bytes) -> Mark | None:
+    try:
+        _version, origin, size, root, _end = data.decode().split("\n")
+        return Mark(origin=origin, size=int(size), root=base64.b64decode(root))
+    except ValueError:  # too few or many lines, no text, no number, no base64
+        return None
 
 
 class MarkFile:
@@ -77,6 +78,8 @@ class MarkFile:
 
     def close(self) -> None:
         if self._descriptor >= 0:
-            sync(self._descriptor)
-            os.close(self._descriptor)
-            self._descriptor = -1
+            descriptor, self._descriptor = self._descriptor, -1
+            try:
+                sync(descriptor)
+            finally:
+                os.close(descriptor)

@@ -157,7 +157,7 @@ class _Copy:
         memory = bytes(self._piece) if self._in_memory else None
         if not self._in_memory and self._piece:
             self._write_piece()
-        digests = {hasher.name: hasher.text() for hasher in self._hashers}
+        digests: dict[str, str] = {hasher.name: hasher.text() for hasher in self._hashers}
         return HeldPart(self._scratch, self._size, self._crc, digests, memory, self._number)
 
     def __enter__(self) -> Self:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import ClauseElement, ColumnElement, Dialect, Table, and_, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from crypto.digests import parse_digest
 from gateway.core.step import Advance, KeepReceipt, KeepSealed, OpenExchange, Work
@@ -37,10 +38,10 @@ class Statements:
         self.receipt = self._text(receipt.on_conflict_do_nothing(index_elements=["direction", "exchange", "digest"]))
         self.keep = self._text(upsert(schema.shelves).values(_placeholders(schema.shelves)).on_conflict_do_nothing())
         self.schedule = self._text(_replace(upsert, schema.work))
-        self.finish = self._text(delete(schema.work).where(_is(schema.work, "key")))
-        self.finish_same = self._text(delete(schema.work).where(_is(schema.work, "key", "detail")))
+        self.finish = self._text(delete(schema.work).where(same(schema.work, "key")))
+        self.finish_same = self._text(delete(schema.work).where(same(schema.work, "key", "detail")))
         self.remember = self._text(_replace(upsert, schema.remembered))
-        bare = _is(schema.checkpoints, "size") & schema.checkpoints.c.token.is_(None)
+        bare = same(schema.checkpoints, "size") & schema.checkpoints.c.token.is_(None)
         self.token = self._text(update(schema.checkpoints).where(bare).values(token=bindparam("token_")))
         self.leaf = self._insert(schema.leaves)
         self.node = self._insert(schema.nodes)
@@ -53,7 +54,7 @@ class Statements:
         text = self._advances.get(expected)
         if text is None:
             table = schema.passages
-            where = _is(table, "direction", "exchange", "recipient")
+            where = same(table, "direction", "exchange", "recipient")
             states = table.c.state.in_([bindparam(f"state_{number}") for number in range(expected)])
             text = self._text(update(table).where(where, states).values(state=bindparam("to_"), updated=bindparam("at_")))
             self._advances[expected] = text
@@ -63,21 +64,32 @@ class Statements:
         """What the writer asks to name a conflict."""
         exchanges = schema.exchanges
         found = select(exchanges.c.id, exchanges.c.sender_org, exchanges.c.content_digest)
-        self.find_exchange = self._text(found.where(_is(exchanges, "direction", "id")))
-        offer = schema.OUTBOUND_OFFER & _is(exchanges, "office", "source", "content_digest")
+        self.find_exchange = self._text(found.where(same(exchanges, "direction", "id")))
+        offer = schema.OUTBOUND_OFFER & same(exchanges, "office", "source", "content_digest")
         self.find_offer = self._text(found.where(offer))
-        self.find_sealed = self._text(select(schema.sealed.c.transmittal_digest).where(_is(schema.sealed, "direction", "exchange")))
-        self.find_state = self._text(select(schema.passages.c.state).where(_is(schema.passages, "direction", "exchange", "recipient")))
-        self.find_checkpoint = self._text(select(schema.checkpoints.c.size).where(_is(schema.checkpoints, "size")))
+        self.find_sealed = self._text(select(schema.sealed.c.transmittal_digest).where(same(schema.sealed, "direction", "exchange")))
+        self.find_state = self._text(select(schema.passages.c.state).where(same(schema.passages, "direction", "exchange", "recipient")))
+        self.find_checkpoint = self._text(select(schema.checkpoints.c.size).where(same(schema.checkpoints, "size")))
 
     def _insert(self, table: Table) -> str:
         return self._text(insert(table).values(_placeholders(table)))
 
     def _text(self, statement: ClauseElement) -> str:
-        return str(statement.compile(dialect=self._dialect))
+        return text_of(statement, self._dialect)
 
 
-def _is(table: Table, *columns: str) -> ColumnElement[bool]:
+def text_of(statement: ClauseElement, dialect: Dialect) -> str:
+    """A statement's text for the driver, its values in the order of the placeholders."""
+    compiled = statement.compile(dialect=dialect)
+    assert isinstance(compiled, SQLCompiler)
+    if not compiled.positional:
+        raise AssertionError(f"internal: open {dialect.name} with a positional paramstyle")
+    if any(value is not None for value in compiled.params.values()):
+        raise AssertionError(f"internal: a value is compiled into {compiled.string}")
+    return compiled.string
+
+
+def same(table: Table, *columns: str) -> ColumnElement[bool]:
     """Those columns equal placeholders, in that order."""
     return and_(*(table.c[column] == bindparam(f"{column}_") for column in columns))
 

@@ -121,7 +121,7 @@ class FolderUploads:
         *,
         max_open: int = MAX_OPEN,
         max_open_a_peer: int = MAX_OPEN_A_PEER,
-        peer_of: Callable[[str], str] = lambda key: key.rpartition(" ")[0],
+        peer_of: Callable[[str], str] = lambda key: key.rpartition("/")[0],
     ) -> None:
         self.folder = folder
         self.blobs = blobs

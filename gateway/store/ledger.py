@@ -1,0 +1,238 @@
+"""Reading what the journal committed (ports.Ledger), and what evidence needs of the log.
+
+One thread owns one read-only connection. Questions that wait together share a read transaction, begun after the last of them was asked:
+none sees half a step, and each sees whatever was recorded before it was put.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from crypto.errors import LocalError, YizhanError
+from gateway.core.exchange import Direction, State
+from gateway.core.step import StoredContent, Work
+from gateway.flow.ports import CheckpointRow, ExchangeRow, PassageRow, ReceiptRow
+from gateway.store import schema
+from gateway.store.desk import Desk
+from gateway.store.proofs import StoredTree
+from gateway.store.questions import Questions
+from gateway.store.schema import from_micros, to_micros
+from gateway.store.statements import Row, digest_key
+
+MAX_BATCH = 64  # questions in one read transaction: a long one would keep the write-ahead log from being taken over
+
+
+class Unreadable(LocalError):
+    """The database could not be read."""
+
+    code = "unreadable"
+
+
+class Ledger:
+    """The reader of one database, which the journal has created."""
+
+    def __init__(self, path: Path) -> None:
+        self._engine = schema.connect(path, read_only=True)
+        self._connection = self._engine.connect()
+        self._cursor: Any = self._connection.connection.cursor()
+        self._database: type[Exception] = self._connection.dialect.loaded_dbapi.Error
+        self._ask = Questions(self._connection.dialect)
+        self._tree = StoredTree(self._cursor, self._connection.dialect)
+        self._desk: Desk[Callable[[], Any], Any] = Desk("ledger", self._serve, ceiling=MAX_BATCH)
+
+    def close(self) -> None:
+        """Answer what was asked, then end. Harmless twice."""
+        self._desk.close()
+        self._connection.close()
+        self._engine.dispose()
+
+    # ---- exchanges
+
+    async def exchange(self, direction: Direction, exchange: str) -> ExchangeRow | None:
+        """Everything kept about one exchange but its content and envelopes."""
+
+        def read() -> ExchangeRow | None:
+            row = self._one(self._ask.exchange, direction, exchange)
+            return None if row is None else self._exchange_row(row)
+
+        return await self._desk.ask(read)  # type: ignore[no-any-return]
+
+    async def exchanges(self, *, limit: int = 100, direction: Direction | None = None) -> tuple[ExchangeRow, ...]:
+        """Newest first."""
+
+        def read() -> tuple[ExchangeRow, ...]:
+            rows = self._all(self._ask.newest, limit) if direction is None else self._all(self._ask.newest_of, direction, limit)
+            return tuple(self._exchange_row(row) for row in rows)
+
+        return await self._desk.ask(read)  # type: ignore[no-any-return]
+
+    async def envelopes(self, direction: Direction, exchange: str) -> dict[str, bytes]:
+        """Envelope by organisation."""
+        return dict(await self._rows(self._ask.envelopes, direction, exchange))
+
+    async def content(self, direction: Direction, exchange: str) -> StoredContent | None:
+        """Where the ciphertext lies, with its bytes when that is a row."""
+        rows = await self._rows(self._ask.content, direction, exchange)
+        if not rows or rows[0][0] is None:
+            return None
+        size, blob, inline = rows[0]
+        return StoredContent(size=size, inline=inline, blob=blob)
+
+    async def taken(self, office: str, source: str) -> tuple[tuple[str, str], ...]:
+        """(exchange id, content digest) of every exchange opened from this source, oldest first."""
+        return tuple(await self._rows(self._ask.taken, office, source))
+
+    async def expired(
+        self, direction: Direction, before: datetime, states: frozenset[State], *, limit: int = 1000
+    ) -> tuple[tuple[str, str], ...]:
+        """(exchange, recipient) whose exchange's ``expires`` lies before that moment and whose passage is in one of the states."""
+        text = self._ask.expired(len(states))
+        return tuple(await self._rows(text, direction, *sorted(states), to_micros(before), limit))
+
+    # ---- receipts, work, shelves
+
+    async def receipts(self, direction: Direction, exchange: str) -> tuple[ReceiptRow, ...]:
+        """In order of arrival here."""
+        return tuple(_receipt_row(row) for row in await self._rows(self._ask.receipts, direction, exchange))
+
+    async def receipt(self, digest: str) -> ReceiptRow | None:
+        """The receipt of that digest; issued and received here, it is one and the same. Raises Malformed for what is no digest."""
+        rows = await self._rows(self._ask.receipt, digest_key(digest), digest)
+        return _receipt_row(rows[0]) if rows else None
+
+    async def due(self, *, limit: int = 10_000) -> tuple[Work, ...]:
+        """All work, soonest first, whether due yet or not."""
+        return tuple(_work(row) for row in await self._rows(self._ask.due, limit))
+
+    async def kept(self, shelf: str, name: str) -> bytes | None:
+        """The bytes on a shelf under a name."""
+        question = (self._ask.token, int(name)) if shelf == "token" else (self._ask.kept, shelf, name)
+        return await self._value(*question)  # type: ignore[no-any-return]
+
+    async def remembered(self, name: str) -> str | None:
+        """A small named value of this gateway."""
+        return await self._value(self._ask.remembered, name)  # type: ignore[no-any-return]
+
+    # ---- the log
+
+    async def leaves(self, exchange: str) -> tuple[tuple[int, bytes], ...]:
+        """Index and exact bytes of every leaf about the exchange, in either direction, in order."""
+        return tuple(await self._rows(self._ask.leaves, exchange))
+
+    async def leaf(self, index: int) -> bytes | None:
+        """The exact bytes of one leaf."""
+        return await self._value(self._ask.leaf, index)  # type: ignore[no-any-return]
+
+    async def latest_checkpoint(self) -> CheckpointRow | None:
+        """The newest one; None while the log is empty."""
+        return _checkpoint(await self._rows(self._ask.latest))
+
+    async def checkpoint_over(self, index: int) -> CheckpointRow | None:
+        """The first checkpoint with a token above that leaf, else the first checkpoint above it."""
+        with_token = _checkpoint(await self._rows(self._ask.above_with_token, index))
+        return with_token or _checkpoint(await self._rows(self._ask.above, index))
+
+    async def proof(self, index: int, checkpoint: CheckpointRow) -> bytes:
+        """A C2SP tlog-proof that the leaf stands below that checkpoint. Raises ValueError for a leaf above it, TreeDamaged."""
+        return await self._desk.ask(lambda: self._tree.tlog_proof(index, checkpoint.size, checkpoint.note))  # type: ignore[no-any-return]
+
+    # ---- the reader thread
+
+    def _serve(self, questions: Sequence[Callable[[], Any]]) -> list[Any]:
+        try:
+            with self._connection.begin():
+                return [self._answer(question) for question in questions]
+        except DBAPIError as error:
+            return [Unreadable(f"the database cannot be read: {error.orig}") for _ in questions]
+
+    def _answer(self, question: Callable[[], Any]) -> Any:
+        try:
+            return question()
+        except (YizhanError, ValueError) as error:
+            return error
+        except self._database as error:
+            return Unreadable(f"the database cannot be read: {error}")
+
+    async def _rows(self, text: str, *values: Any) -> list[Row]:
+        return await self._desk.ask(lambda: self._all(text, *values))  # type: ignore[no-any-return]
+
+    async def _value(self, text: str, *values: Any) -> Any:
+        rows = await self._rows(text, *values)
+        return rows[0][0] if rows else None
+
+    def _all(self, text: str, *values: Any) -> list[Row]:
+        return self._cursor.execute(text, values).fetchall()  # type: ignore[no-any-return]
+
+    def _one(self, text: str, *values: Any) -> Row | None:
+        return self._cursor.execute(text, values).fetchone()  # type: ignore[no-any-return]
+
+    def _exchange_row(self, row: Row) -> ExchangeRow:
+        passages = self._all(self._ask.passages, row[0], row[1])
+        (direction, exchange, created, level, urgency, suite, sender_org, sender_gateway, office, source, content_digest, private) = row[
+            :12
+        ]
+        expires, transmittal, transmittal_digest, nro, own_key, content_size, blob = row[12:]
+        return ExchangeRow(
+            direction=direction,
+            id=exchange,
+            created=from_micros(created),
+            level=level,
+            urgency=urgency,
+            suite=suite,
+            sender_org=sender_org,
+            sender_gateway=sender_gateway,
+            office=office,
+            source=source,
+            content_digest=content_digest,
+            private=private,
+            expires=None if expires is None else from_micros(expires),
+            transmittal=transmittal,
+            transmittal_digest=transmittal_digest,
+            nro=nro,
+            own_key=own_key,
+            content=None if content_size is None else StoredContent(size=content_size, blob=blob),
+            passages=tuple(PassageRow(recipient=who, state=State(state), updated=from_micros(at)) for who, state, at in passages),
+        )
+
+
+def _receipt_row(row: Row) -> ReceiptRow:
+    digest, direction, exchange, recipient, event, issuer_org, at, body, signature, leaf = row
+    return ReceiptRow(
+        digest=digest,
+        direction=direction,
+        exchange=exchange,
+        recipient=recipient,
+        event=event,
+        issuer_org=issuer_org,
+        at=from_micros(at),
+        body=body,
+        signature=signature,
+        leaf=leaf,
+    )
+
+
+def _work(row: Row) -> Work:
+    key, kind, direction, exchange, due, peer, priority, attempts, detail = row
+    return Work(
+        key=key,
+        kind=kind,
+        direction=direction,
+        exchange=exchange,
+        due=from_micros(due),
+        peer=peer,
+        priority=priority,
+        attempts=attempts,
+        detail=detail,
+    )
+
+
+def _checkpoint(rows: list[Row]) -> CheckpointRow | None:
+    if not rows:
+        return None
+    size, note, token = rows[0]
+    return CheckpointRow(size=size, note=note, token=token)

@@ -1,0 +1,91 @@
+"""Every question the ledger asks, compiled once from the tables of schema.py. Values go in the order of the arguments named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import BindParameter, ColumnElement, Dialect, Select, Table, bindparam, func, literal_column, select
+
+from gateway.store.schema import (
+    OUTBOUND_OFFER,
+    checkpoints,
+    contents,
+    envelopes,
+    exchanges,
+    leaves,
+    passages,
+    receipts,
+    remembered,
+    sealed,
+    shelves,
+    work,
+)
+from gateway.store.statements import same, text_of
+
+_ONE: ColumnElement[Any] = literal_column("1")  # a number of Python's would become one more placeholder, and so would an offset left out
+_LIMIT: BindParameter[int] = bindparam("limit_")
+
+
+class Questions:
+    """The texts for one dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self.exchange = self._text(_exchange().where(same(exchanges, "direction", "id")))
+        newest = exchanges.c.seq.desc()
+        self.newest = self._text(_first(_exchange().order_by(newest), _LIMIT))
+        self.newest_of = self._text(_first(_exchange().where(same(exchanges, "direction")).order_by(newest), _LIMIT))
+        of_passage = select(passages.c.recipient, passages.c.state, passages.c.updated)
+        self.passages = self._text(of_passage.where(same(passages, "direction", "exchange")).order_by(passages.c.recipient))
+        self.envelopes = self._text(select(envelopes.c.org, envelopes.c.body).where(same(envelopes, "direction", "exchange")))
+        placed = select(sealed.c.content_size, sealed.c.blob, contents.c.body).select_from(
+            sealed.outerjoin(contents, _joined(contents, sealed))
+        )
+        self.content = self._text(placed.where(same(sealed, "direction", "exchange")))
+        of_source = OUTBOUND_OFFER & same(exchanges, "office", "source")
+        self.taken = self._text(select(exchanges.c.id, exchanges.c.content_digest).where(of_source).order_by(exchanges.c.seq))
+        receipt = select(*(column for column in receipts.columns if column.name not in ("seq", "digest_key"))).order_by(receipts.c.seq)
+        self.receipts = self._text(receipt.where(same(receipts, "direction", "exchange")))
+        self.receipt = self._text(_first(receipt.where(same(receipts, "digest_key", "digest")), _ONE))
+        self.due = self._text(_first(select(work).order_by(work.c.due, work.c.key), _LIMIT))
+        self.kept = self._text(select(shelves.c.body).where(same(shelves, "shelf", "name")))
+        self.token = self._text(select(checkpoints.c.token).where(same(checkpoints, "size")))
+        self.remembered = self._text(select(remembered.c.value).where(same(remembered, "name")))
+        self.leaves = self._text(select(leaves.c.idx, leaves.c.body).where(same(leaves, "exchange")).order_by(leaves.c.idx))
+        self.leaf = self._text(select(leaves.c.body).where(same(leaves, "idx")))
+        self.latest = self._text(_first(select(checkpoints).order_by(checkpoints.c.size.desc()), _ONE))
+        above = select(checkpoints).where(checkpoints.c.size > bindparam("index_")).order_by(checkpoints.c.size)
+        self.above = self._text(_first(above, _ONE))
+        self.above_with_token = self._text(_first(above.where(checkpoints.c.token.is_not(None)), _ONE))
+        self._expired: dict[int, str] = {}
+
+    def expired(self, states: int) -> str:
+        """Who waits in one of so many states for an exchange that has run out: (direction, *states, before, limit)."""
+        text = self._expired.get(states)
+        if text is None:
+            whole = passages.join(exchanges, _joined(exchanges, passages, key="id")).outerjoin(sealed, _joined(sealed, passages))
+            waiting = passages.c.state.in_([bindparam(f"state_{number}") for number in range(states)])
+            out_of_time = func.coalesce(sealed.c.expires, exchanges.c.expires) < bindparam("before_")
+            found = select(passages.c.exchange, passages.c.recipient).select_from(whole)
+            found = found.where(same(passages, "direction"), waiting, out_of_time).order_by(passages.c.exchange, passages.c.recipient)
+            text = self._expired[states] = self._text(_first(found, _LIMIT))
+        return text
+
+    def _text(self, statement: Select[Any]) -> str:
+        return text_of(statement, self._dialect)
+
+
+def _first(statement: Select[Any], limit: ColumnElement[Any]) -> Select[Any]:
+    return statement.limit(limit).offset(literal_column("0"))
+
+
+def _exchange() -> Select[Any]:
+    """The columns of ports.ExchangeRow but its passages, sealed ones null before SEALED."""
+    of_exchange = [column for column in exchanges.columns if column.name not in ("seq", "expires")]
+    expires = func.coalesce(sealed.c.expires, exchanges.c.expires)
+    of_sealed = [column for column in sealed.columns if column.name not in ("direction", "exchange", "expires")]
+    return select(*of_exchange, expires, *of_sealed).select_from(exchanges.outerjoin(sealed, _joined(exchanges, sealed, key="id")))
+
+
+def _joined(one: Table, other: Table, *, key: str = "exchange") -> ColumnElement[bool]:
+    return (one.c.direction == other.c.direction) & (one.c[key] == other.c.exchange)
