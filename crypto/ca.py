@@ -12,6 +12,7 @@ what was issued and revoked.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -54,6 +55,7 @@ from crypto.suites import GM_1, INTL_1, Suite
 
 MAX_NAME: Final = 128  # characters of one name part; X.520 says 64 but Chinese authorities and agencies go beyond
 MAX_SANS: Final = 32
+_COUNTRY: Final = re.compile("[A-Z]{2}")  # ISO 3166
 GATEWAY_URN: Final = "urn:yizhan:gateway:"
 
 
@@ -92,6 +94,8 @@ class Subject:
         for oid, text in parts:
             if not 0 < len(text) <= MAX_NAME or not text.isprintable():
                 raise CannotIssue(f"a name part of {len(text)} characters, or with control characters", attribute=oid.dotted_string)
+        if not _COUNTRY.fullmatch(self.country):
+            raise CannotIssue(f"not a country of two letters: {self.country!r}")
         return parts
 
 
