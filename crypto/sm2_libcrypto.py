@@ -234,7 +234,6 @@ class Sm2Libcrypto:
         pointer = lib.must(getattr(lib, call)(None, byref(position), len(der)), call)
         key = _Key(pointer, lib.EVP_PKEY_free)
         lib.must(lib.EVP_PKEY_is_a(pointer, b"SM2"), "EVP_PKEY_is_a")
-        lib.refused()  # decoding tries several readers; those that did not fit have left their complaints
         return key
 
 

@@ -75,3 +75,12 @@ def holder(suite: Suite, name: str = "finance") -> Holder:
         key_file=key,
         certificate_file=certificate,
     )
+
+
+@functools.cache
+def foreign_certificate() -> Certificate:
+    """A certificate whose key belongs to no suite: P-384."""
+    key, certificate = folder() / "p384.key", folder() / "p384.crt"
+    openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-out", key)
+    openssl("req", "-x509", "-new", "-key", key, "-subj", "/CN=p384", "-days", "10", "-out", certificate)
+    return Certificate.from_pem(certificate.read_bytes())

@@ -13,7 +13,7 @@ from crypto import keys, pkcs8, sm2
 from crypto.errors import KeyUnusable, Malformed, UnknownSuite, Unverified
 from crypto.keys import KeySigner, KeyUnwrapper, PrivateKey, PublicKey, WrappedKey, wrap_key
 from crypto.suites import GM_1, INTL_1, SUITES
-from tests.crypto.openssl_pki import PASSWORD, folder, holder, openssl
+from tests.crypto.openssl_pki import PASSWORD, folder, foreign_certificate, holder, openssl
 
 FAST = pkcs8.MIN_ROUNDS
 PRIVATE = {suite.id: PrivateKey.generate(suite) for suite in SUITES.values()}
@@ -328,6 +328,6 @@ def test_a_key_and_its_certificate_belong_together(suite):
     owner.certificate.public_key.verify(owner.signer.sign(b"m"), b"m")
     assert owner.unwrapper.unwrap(wrap_key(content_key(suite), owner.certificate.public_key)) == content_key(suite)
     for kind in (KeySigner, KeyUnwrapper):
-        for another in (stranger, foreigner):
+        for certificate in (stranger.certificate, foreigner.certificate, foreign_certificate()):
             with pytest.raises(KeyUnusable):
-                kind(private=owner.private, certificate=another.certificate)
+                kind(private=owner.private, certificate=certificate)

@@ -12,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto import cms, signed_data
-from crypto.certificates import Certificate
 from crypto.digests import digest_raw
 from crypto.errors import Malformed, Unverified
 from crypto.pkix import AlgorithmIdentifier, digest_oid, signature_oid, tlv
 from crypto.signed_data import SignedData, sign_detached
 from crypto.suites import GM_1, INTL_1, SUITES
-from tests.crypto.openssl_pki import folder, holder, openssl
+from tests.crypto.openssl_pki import folder, foreign_certificate, holder, openssl
 
 AT = datetime(2026, 3, 2, 8, 30, 15, 999_999, tzinfo=UTC)
 MESSAGE = b'{"v":"yizhan-transmittal/1"}'
@@ -411,12 +410,8 @@ def test_openssls_own_signatures_are_outside_the_profile():
 
 
 def test_keys_of_no_suite_are_malformed():
-    key, certificate = folder() / "p384.key", folder() / "p384.crt"
-    openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-out", key)
-    openssl("req", "-x509", "-new", "-key", key, "-subj", "/CN=p384", "-days", "10", "-out", certificate)
-    foreign = Certificate.from_pem(certificate.read_bytes())
     info = info_of(INTL_1)
-    info.body.certificates = asn1.SetOf([tlv(foreign.der)])
+    info.body.certificates = asn1.SetOf([tlv(foreign_certificate().der)])
     with pytest.raises(Malformed):
         SignedData.from_der(asn1.encode_der(info))
 

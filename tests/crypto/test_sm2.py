@@ -181,6 +181,12 @@ def test_bad_signatures_are_refused(engine, bad):
     assert caught.value.check == "signature"
 
 
+@pytest.mark.parametrize("bad", [name for name in BAD_SIGNATURES if name not in ("r and s exchanged", "t zero")])
+def test_the_form_is_refused_before_any_engine_sees_it(bad):
+    with pytest.raises(Unverified):
+        sm2.signature_from_der(BAD_SIGNATURES[bad])
+
+
 @each_engine
 def test_the_good_signature_is_good(engine):
     engine.verify(PUBLIC, SIGNATURE, MESSAGE, ID)
