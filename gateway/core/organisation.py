@@ -37,7 +37,7 @@ def check_code(code: str) -> str:
     """The code itself when it is a unified social credit code with the right check character. Raises BadOrganisationCode."""
     if len(code) != CODE_LENGTH:
         raise BadOrganisationCode(f"a code has {CODE_LENGTH} characters, not {len(code)}: {code[:40]!r}", org=code[:40], problem="length")
-    if code[17] not in _VALUES:
+    if any(character not in _VALUES for character in code):
         raise BadOrganisationCode(f"{code!r} has characters no code has", org=code, problem="characters")
     if check_character(code[:17]) != code[17]:
         raise BadOrganisationCode(f"{code!r} does not end in its check character", org=code, problem="check")

@@ -88,6 +88,36 @@ ARRIVALS: dict[str, Text] = {
         fix_zh="请向所称单位核实；已记录告警。",
     ),
     "unreachable": Text(zh="对方没有应答", en="the other side did not answer", fix=_AGAIN, fix_zh=_AGAIN_ZH),
+    "directory": Text(
+        zh="交换目录或其条目不成立",
+        en="the directory, or what is asked of it, does not hold",
+        fix="Fetch the directory in force from its authority.",
+        fix_zh="请从目录管理单位取得现行交换目录。",
+    ),
+    "directory-older": Text(
+        zh="收到的目录版本低于现行版本",
+        en="the directory offered is older than the one in force",
+        fix="Nothing: the one in force stays.",
+        fix_zh="无需处理：继续使用现行版本。",
+    ),
+    "directory-equivocation": Text(
+        zh="同一目录版本有两份不同内容，且均有签名",
+        en="one version of the directory exists with two contents, both signed",
+        fix="Ask the directory authority at once; the one in force stays.",
+        fix_zh="请立即向目录管理单位核实；继续使用现行版本。",
+    ),
+    "not-listed": Text(
+        zh="目录中没有该单位、网关或可用的证书",
+        en="the directory lists no such organisation, gateway or usable certificate",
+        fix="Check the code, or have it listed by the directory authority.",
+        fix_zh="请核对代码，或由目录管理单位列入目录。",
+    ),
+    "time-stamp-refused": Text(
+        zh="时间戳机构拒绝了请求",
+        en="the time authority refused the request",
+        fix="Ask the time authority; it is tried again by itself.",
+        fix_zh="请向时间戳机构了解原因；系统会自动重试。",
+    ),
     "part-changed": Text(
         zh="文件在受理过程中被改动",
         en="a part is no longer what it was when it was offered",
@@ -112,6 +142,18 @@ ARRIVALS: dict[str, Text] = {
         en="the exchange ended at {expires}",
         fix="The sender must send it anew.",
         fix_zh="请发件单位重新发送。",
+    ),
+    "act/unknown-exchange": Text(
+        zh="没有交换 {exchange}，签收或退回无效",
+        en="there is no exchange {exchange} to sign for or return",
+        fix="Check the exchange id.",
+        fix_zh="请核对交换编号。",
+    ),
+    "act/too-late": Text(
+        zh="该交换的结果已定（{state}），不能再签收或退回",
+        en="the outcome stands already ({state}); it cannot be signed for or returned any more",
+        fix="Nothing: an outcome is stated once.",
+        fix_zh="无需处理：结果只作一次。",
     ),
     # problem words of the peer protocol
     "not-carrier": Text(
@@ -169,6 +211,14 @@ ARRIVALS: dict[str, Text] = {
         en="the clocks are too far apart",
         fix="Correct the clocks on both sides (NTP); it is tried again by itself.",
         fix_zh="请校准双方时钟（NTP）；系统会自动重试。",
+    ),
+    "busy": Text(zh="对方网关暂时不能受理", en="the gateway cannot take this now", fix=_AGAIN, fix_zh=_AGAIN_ZH),
+    "offset-mismatch": Text(zh="续传位置不符", en="the upload continues at another offset", fix=_AGAIN, fix_zh=_AGAIN_ZH),
+    "duplicate-other": Text(
+        zh="同一交换编号下已有另一份交换单",
+        en="this exchange id is known with another transmittal",
+        fix="The sender contradicts itself; ask it. Both digests were recorded as an alarm.",
+        fix_zh="发件单位前后矛盾，请向其核实；两个摘要均已记录告警。",
     ),
     "stopping": Text(zh="对方网关正在停止", en="the gateway is stopping", fix=_AGAIN, fix_zh=_AGAIN_ZH),
     "too-large": Text(zh="请求过大", en="the request is too large", fix="Send less, or in pieces.", fix_zh="请缩减内容，或分次发送。"),

@@ -108,6 +108,18 @@ FAILURES: dict[str, Text] = {
         fix="Run `yizhan fsck`; restore the file from the backup.",
         fix_zh="请运行 `yizhan fsck`，并从备份恢复该文件。",
     ),
+    "unreadable": Text(
+        zh="数据库无法读取",
+        en="the database could not be read",
+        fix="Check the disk; run `yizhan fsck`.",
+        fix_zh="请检查磁盘，并运行 `yizhan fsck`。",
+    ),
+    "tree-damaged": Text(
+        zh="审计日志的树与日志项不一致",
+        en="the audit log's tree does not agree with its leaves",
+        fix="Run `yizhan audit verify`; keep the disk as it is and tell the security officer.",
+        fix_zh="请运行 `yizhan audit verify`；保持磁盘原状并报告安全审计员。",
+    ),
     "newer-database": Text(
         zh="数据库由更新版本的程序写入",
         en="the database was written by a newer program",

@@ -11,6 +11,12 @@ TOOLS: dict[str, Text] = {
         fix="Check the organisation code and the purpose (sign, encrypt, tls); `yizhan authority list` shows what was issued.",
         fix_zh="请核对单位代码和用途（sign、encrypt、tls）；`yizhan authority list` 可列出已签发的证书。",
     ),
+    "cli/no-database": Text(
+        zh="还没有数据库：{place}",
+        en="there is no database yet: {place}",
+        fix="Run `yizhan serve --home DIR` once.",
+        fix_zh="请先运行一次 `yizhan serve --home DIR`。",
+    ),
     "cli/unknown-exchange": Text(
         zh="本机没有交换 {exchange}",
         en="there is no exchange {exchange} here",
