@@ -138,16 +138,6 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deliveries:
-    """[delivery]: when a delivery is tried again."""
-
-    # Pause after the first failure, in seconds; it doubles with each further one. Default 2.
-    first_retry_seconds: float = 2.0
-    # The longest pause, in seconds. Default 900.
-    longest_retry_seconds: float = 900.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """One gateway's configuration; ``validate`` has passed."""
 
@@ -161,7 +151,6 @@ class Config:
     policy: PolicyPlace
     storage: Storage = field(default_factory=Storage)
     limits: Limits = field(default_factory=Limits)
-    delivery: Deliveries = field(default_factory=Deliveries)
 
     def to_toml(self) -> str:
         """The same configuration as a file: what ``from_toml`` reads back equal."""
@@ -346,11 +335,5 @@ def _validate_numbers(config: Config, need: Need) -> None:
         ("limits.in_flight_per_peer", config.limits.in_flight_per_peer, 1, 256),
         ("limits.uploads_per_peer", config.limits.uploads_per_peer, 1, 4096),
         ("limits.requests_per_peer", config.limits.requests_per_peer, 1, 4096),
-        ("delivery.first_retry_seconds", config.delivery.first_retry_seconds, 0.05, 3600),
-        ("delivery.longest_retry_seconds", config.delivery.longest_retry_seconds, 1, 86400),
     ):
         need(low <= value <= high, key, f"must lie between {low} and {high}", f"found {value}")
-    longest = config.delivery.longest_retry_seconds
-    need(
-        config.delivery.first_retry_seconds <= longest, "delivery.first_retry_seconds", "above delivery.longest_retry_seconds", f"{longest}"
-    )

@@ -54,7 +54,7 @@ def found(folder: Path, plan: Plan, authority: PilotAuthority, *, at: datetime) 
     validate(config)
     growing = make_folder(folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part"), private=True)
     home = Home(growing, config)
-    _lay_out(home, plan, at)
+    _lay_out(home, plan)
     private = _make_keys(home, plan)
     enrolment = authority.enrol(_application(home, plan, private), at=at)
     _keep(home, enrolment)
@@ -96,14 +96,13 @@ def _configuration(plan: Plan, authority: PilotAuthority) -> Config:
     )
 
 
-def _lay_out(home: Home, plan: Plan, at: datetime) -> None:
+def _lay_out(home: Home, plan: Plan) -> None:
     for private in (home.keys, home.data, home.office):
         make_folder(private, private=True)
     for shared in (home.certs, home.path / "trust" / "roots", home.crls, home.path / "policies", home.path / "directory"):
         make_folder(shared)
     if home.config.keys.passphrase_file:
         write_atomic(home.path / home.config.keys.passphrase_file, secrets.token_urlsafe(24).encode() + b"\n", mode=0o600)
-    write_atomic(home.path / "log-origin", f"{log_name(home.config)}/{at.year}.1\n".encode())
     write_atomic(home.policy_file, plan.policy)
 
 

@@ -3,12 +3,11 @@
     HOME/gateway.toml                              configuration (gateway.config)
     HOME/keys/{sign,encrypt}-<suite>.pem           organisation keys, PKCS#8, encrypted, 0600; old ones encrypt-<suite>.old-<n>.pem
     HOME/keys/{tls,log}.pem, HOME/keys/storage.key the gateway's own keys, sealed under the same passphrase
-    HOME/log-origin                                the name of the log written now; a new epoch is a new name
     HOME/certs/                                    the certificate of each organisation key and of tls, under the same names
     HOME/trust/roots/*.pem, trust/crls/*.crl, trust/directory-authority.pem
     HOME/policies/*.toml
     HOME/directory/<version>/{head.json,head.p7s}, HOME/directory/entries/   the last good directory
-    HOME/data/{yizhan.db,mark,blobs/,uploads/,scratch/}                       gateway.store owns what is in there
+    HOME/data/{yizhan.db,origin,mark,blobs/,uploads/,scratch/}   gateway.store owns what is in there
     HOME/office/                                   the folder office, when that is the adapter
 
 Loaders read a file each time they are called; whoever needs a value often keeps it. No loader puts a key or the passphrase into an error.
@@ -153,14 +152,6 @@ class Home:
     def log_key(self) -> LogKey:
         """The key that signs checkpoints. Raises KeyUnusable."""
         return LogKey.from_pkcs8(self._key_file(self.keys / "log.pem"), self.passphrase(), name=log_name(self.config))
-
-    def log_origin(self) -> str:
-        """The origin of the log this node writes, ``<gateway>/<node>/<year>.<epoch>``; a person opens a new one. Raises BadConfiguration."""
-        origin = self._read(self.path / "log-origin", "gateway.node").decode("ascii", "replace").strip()
-        if not origin.startswith(log_name(self.config) + "/"):
-            message = f"{self.path / 'log-origin'}: {origin[:100]!r} is no log of {log_name(self.config)}"
-            raise BadConfiguration(message, file=str(self.path / "log-origin"), key="gateway.node")
-        return origin
 
     def tls(self) -> TlsIdentity:
         """Our side of every TLS connection, and the roots under which peers must stand. Raises KeyUnusable, BadConfiguration."""

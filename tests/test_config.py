@@ -69,7 +69,6 @@ BROKEN = [
     ("no URL", GOOD.replace('url = "http://127.0.0.1:17003/directory"', 'url = "/directory"'), "directory.url"),
     ("unknown office", GOOD + '[office]\nkind = "fax"\n', "office.kind"),
     ("lists that overwrite each other", GOOD + '[trust]\ncrl_urls = ["http://a/x.crl", "http://b/x.crl"]\n', "trust.crl_urls"),
-    ("pauses that shrink", GOOD + "[delivery]\nfirst_retry_seconds = 60\nlongest_retry_seconds = 2\n", "delivery.first_retry_seconds"),
     ("not TOML", GOOD + "[", ""),
     ("too large", GOOD + "#" * 70_000, ""),
 ]

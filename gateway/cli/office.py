@@ -65,10 +65,10 @@ def inbox_folder(home: Home, exchange: str) -> Path:
     return inbox / (exchange if exchange in found else found[0])
 
 
-def read_status(folder: Path) -> dict[str, Any]:
-    """The ``status.json`` in an office folder; empty before the gateway wrote one."""
+def read_json(file: Path) -> dict[str, Any]:
+    """What the gateway wrote into an office folder; empty before it did."""
     try:
-        value = json.loads((folder / "status.json").read_bytes())
+        value = json.loads(file.read_bytes())
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 from pathlib import Path
+from typing import NoReturn
 
 from gateway.cli.command import Commands, home_argument, json_argument, open_home
 from gateway.cli.office import inbox_folder
@@ -44,7 +45,10 @@ def run(arguments: argparse.Namespace, voice: Voice) -> int:
 
 
 def _mark(folder: Path, marker: str, content: bytes) -> None:
-    """Appears with its content or not at all, and never replaces one that is there."""
+    """Appears with its content or not at all, and never beside one that is there or was answered for (``.done``)."""
+    for act in ("SIGNED", "RETURNED"):
+        if (folder / act).exists() or (folder / f"{act}.done").exists():
+            _refuse_second(folder, act)
     temporary = folder / f".{marker}.{os.getpid()}.part"
     temporary.write_bytes(content)
     try:
@@ -57,5 +61,5 @@ def _mark(folder: Path, marker: str, content: bytes) -> None:
     sync_folder(folder)
 
 
-def _refuse_second(folder: Path, act: str) -> None:
+def _refuse_second(folder: Path, act: str) -> NoReturn:
     raise BadInput(f"{folder.name}: {act} already", reasons=(explain("cli/already-answered", exchange=folder.name, act=act),))

@@ -1,0 +1,82 @@
+"""Reading a home's records while its gateway runs or rests: for the command line and for evidence. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from crypto.errors import Malformed
+from gateway.core.directory import OrganisationEntry
+from gateway.core.errors import BadInput
+from gateway.core.exchange import Direction
+from gateway.core.explain import explain
+from gateway.flow.ports import ExchangeRow
+from gateway.flow.private import Private
+from gateway.home import Home
+from gateway.store.ledger import Ledger
+
+MAX_LISTED = 1_000_000  # ids looked through for one that begins as asked
+_WHOLE_ID = 36
+
+
+@asynccontextmanager
+async def open_ledger(home: Home) -> AsyncIterator[Ledger]:
+    """The home's ledger. Raises BadInput before the gateway ever ran."""
+    if not home.database.exists():
+        raise BadInput("no database yet", reasons=(explain("cli/no-database", place=home.database),))
+    ledger = Ledger(home.database)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+async def find_exchange(ledger: Ledger, exchange: str) -> ExchangeRow:
+    """The exchange of that id, or the only one whose id begins so. Raises BadInput."""
+    directions: tuple[Direction, ...] = ("out", "in")
+    if len(exchange) == _WHOLE_ID:
+        found = [row for direction in directions if (row := await ledger.exchange(direction, exchange)) is not None]
+    else:
+        found = [row for row in await ledger.exchanges(limit=MAX_LISTED) if exchange and row.id.startswith(exchange)]
+    if not found:
+        raise BadInput(f"no exchange {exchange}", reasons=(explain("cli/unknown-exchange", exchange=exchange),))
+    if len({row.id for row in found}) > 1:
+        raise BadInput(f"several exchanges {exchange}…", reasons=(explain("cli/ambiguous-exchange", exchange=exchange),))
+    return found[0]
+
+
+class Reader:
+    """What turns rows into words: the storage key for titles, the kept directory for names. Names are for display and not verified."""
+
+    def __init__(self, home: Home) -> None:
+        self._storage_key = home.storage_key()
+        self._names = _names(home)
+
+    def name(self, org: str) -> str:
+        """The organisation's name, or its code where the directory knows none."""
+        return self._names.get(org, org)
+
+    def private(self, row: ExchangeRow) -> Private | None:
+        """The metadata kept for our own people; None where none was. Raises Unverified."""
+        if not row.private:
+            return None
+        return msgspec.json.decode(self._storage_key.open(row.private, row.id.encode()), type=Private)
+
+    def title(self, row: ExchangeRow) -> str:
+        """The document's title, or nothing."""
+        private = self.private(row)
+        return private.document.title if private else ""
+
+
+def _names(home: Home) -> dict[str, str]:
+    bundle = home.directory()
+    names = {home.config.gateway.organisation: home.config.gateway.name}
+    for body in bundle.entries.values() if bundle else ():
+        try:
+            entry = OrganisationEntry.from_bytes(body)
+        except Malformed:
+            continue  # a gateway or an authority
+        names[entry.code] = entry.names.zh
+    return names
