@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from aiohttp import web
-from crypto.tsa import TimeAuthority
 
+from crypto.tsa import TimeAuthority
 from gateway.core.errors import ProblemError
 from gateway.flow.ports import Clock
 from gateway.net.directory_client import MAX_CRL

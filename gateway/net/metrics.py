@@ -54,7 +54,8 @@ class Metrics:
         self._outcomes = Counter(
             "yizhan_exchanges", "Passages that reached a state", ("direction", "state", "level", "peer"), registry=registry
         )
-        self._refused = Counter("yizhan_refusals", "Requests and exchanges refused, by problem word", ("code", "peer"), registry=registry)
+        self._refused = Counter("yizhan_refusals", "Exchanges and receipts refused, by reason", ("code", "peer"), registry=registry)
+        self._problems = Counter("yizhan_peer_problems", "Requests of peers answered with a problem", ("code", "peer"), registry=registry)
         self._bytes = Counter("yizhan_content_bytes", "Ciphertext moved", ("direction", "peer"), registry=registry)
         self._latency = Histogram("yizhan_stage_seconds", "Time one stage took", ("stage",), buckets=LATENCY_BUCKETS, registry=registry)
         self._batch = Histogram("yizhan_journal_batch_steps", "Steps in one transaction", buckets=BATCH_BUCKETS, registry=registry)
@@ -68,7 +69,7 @@ class Metrics:
         self._disk = Gauge("yizhan_disk_free_bytes", "Free room on the data disk", registry=registry)
         self._ready = Gauge("yizhan_ready", "1 when the gateway takes and accepts documents", registry=registry)
 
-    # ---- ports.Gauges --------------------------------------------------------------------------------------------------------------
+    # ---- ports.Gauges, and what the peer port counts ---------------------------------------------------------------------------------
 
     def outcome(self, direction: Direction, state: State, level: str, peer: str) -> None:
         """A passage reached a state."""
@@ -85,6 +86,10 @@ class Metrics:
     def refused(self, code: str, peer: str) -> None:
         """Something was refused with this word."""
         self._refused.labels(code, self._peer(peer)).inc()
+
+    def problem_answered(self, code: str, peer: str) -> None:
+        """A request of a peer was answered with this word."""
+        self._problems.labels(code, self._peer(peer)).inc()
 
     # ---- beyond the port -----------------------------------------------------------------------------------------------------------
 

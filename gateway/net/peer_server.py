@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from time import perf_counter
+from typing import Protocol
 
 from aiohttp import web
 
@@ -14,7 +15,7 @@ from crypto.errors import Malformed, Unverified
 from gateway.core.cover import LENGTH_BYTES, MAX_COVER
 from gateway.core.errors import ProblemError
 from gateway.core.transmittal import MAX_CONTENT_BYTES
-from gateway.flow.ports import Answer, Arrivals, Gauges, Pending, Receipted
+from gateway.flow.ports import Answer, Arrivals, Pending, Receipted
 from gateway.net.frames import (
     CONTENT_TYPE,
     EXCHANGE_TYPE,
@@ -45,6 +46,13 @@ Proofs = Callable[[str, str], Awaitable[tuple[bytes, bytes]]]
 """(peer, receipt digest) -> leaf bytes and tlog-proof. Raises ProblemError (not-found) unless the receipt is the peer's business."""
 
 
+class PeerGauges(Protocol):
+    """What the port counts itself; what became of exchanges is counted by the flow."""
+
+    def latency(self, stage: str, seconds: float) -> None: ...
+    def problem_answered(self, code: str, peer: str) -> None: ...
+
+
 class PeerServer:
     """The peer port: one for a gateway process."""
 
@@ -55,7 +63,7 @@ class PeerServer:
         listed: Listed,
         *,
         limits: ListenLimits | None = None,
-        gauges: Gauges | None = None,
+        gauges: PeerGauges | None = None,
         proofs: Proofs | None = None,
     ) -> None:
         self._arrivals = arrivals
@@ -94,7 +102,7 @@ class PeerServer:
         except Exception as error:  # noqa: BLE001  # the outermost point of a request: everything becomes an answer and a line in the log
             stated = problem_from(error, where="peer request", peer=peer)
             if self._gauges:
-                self._gauges.refused(stated.word, peer or "stranger")
+                self._gauges.problem_answered(stated.word, peer or "stranger")
             response = answer_problem(stated)
             if not peer:
                 response.force_close()

@@ -145,17 +145,15 @@ class MemoryArrivals:
 
 
 class CountingGauges:
-    """``ports.Gauges``."""
+    """What the peer port counts."""
 
     def __init__(self) -> None:
         self.refusals: list[tuple[str, str]] = []
         self.stages: list[str] = []
 
-    def outcome(self, direction, state, level, peer) -> None: ...
-    def bytes_moved(self, direction, peer, count) -> None: ...
     def latency(self, stage, seconds) -> None:
         assert seconds >= 0
         self.stages.append(stage)
 
-    def refused(self, code, peer) -> None:
+    def problem_answered(self, code, peer) -> None:
         self.refusals.append((code, peer))
