@@ -104,6 +104,7 @@ class Gateway:
             renewal = Renewal(self._home, rooms, journey, source)
             await self._open_doors(down, rooms, journey, renewal)
             self._hear_signals(down)
+            await journey.watching.attempt("directory", renewal.refresh_directory)  # a gateway enrolled since may write at once
             async with asyncio.TaskGroup() as group:
                 await journey.start(group)
                 loops = [
