@@ -165,7 +165,11 @@ def make_pki(suite: Suite, now: datetime = NOW) -> Pki:
     begin = now - (NOW - BEGIN)
     root = IssuingAuthority.create_root(suite, f"Test root {suite.id}", begin - timedelta(days=365))
     below = issue(
-        root, Profile.CA, Subject(common_name=f"Test issuing authority {suite.id}", organisation_name="Test"), at=begin - timedelta(days=300), days=3650
+        root,
+        Profile.CA,
+        Subject(common_name=f"Test issuing authority {suite.id}", organisation_name="Test"),
+        at=begin - timedelta(days=300),
+        days=3650,
     )
     intermediate = IssuingAuthority.load(below.private, below.certificate)
     tls_root = IssuingAuthority.create_root(INTL_1, "Test TLS root", begin - timedelta(days=365))
