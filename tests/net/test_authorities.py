@@ -147,10 +147,10 @@ async def broken():
         await reader.readexactly(int(re.search(rb"Content-Length: (\d+)", head)[1]))
         asked[name] = asked.get(name, 0) + 1
         answers = {
-            "error": b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n",
-            "html": b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\nhello",
+            "error": b"HTTP/1.1 500 Oops\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            "html": b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
             "huge": b"HTTP/1.1 200 OK\r\nContent-Type: application/timestamp-reply\r\nContent-Length: 999999\r\n\r\n",
-            "redirect": b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n",
+            "redirect": b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
             "short": b"HTTP/1.1 200 OK\r\nContent-Type: application/timestamp-reply\r\nContent-Length: 50\r\n\r\nx",
         }
         if name in answers:
