@@ -57,6 +57,16 @@ class Frontier:
             raise Malformed(f"{len(hashes)} hashes are no frontier of a tree of {size} leaves", size=size)
         return cls(size, list(hashes))
 
+    @classmethod
+    def of(cls, size: int, get_hash: GetHash) -> Frontier:
+        """The frontier of a stored tree: one hash read for every set bit of ``size``."""
+        hashes, start = [], 0
+        for level in range(size.bit_length() - 1, -1, -1):
+            if size >> level & 1:
+                hashes.append(get_hash(level, start >> level))
+                start += 1 << level
+        return cls.from_parts(size, hashes)
+
     def to_parts(self) -> tuple[int, tuple[bytes, ...]]:
         """Size and hashes, to be kept."""
         return self.size, tuple(self._hashes)

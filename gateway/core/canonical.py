@@ -64,7 +64,10 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def to_bytes(self) -> bytes:
         """The one spelling of this value. Raises Malformed where we built what a reader would refuse."""
-        data = _ENCODER.encode(self)
+        try:
+            data = _ENCODER.encode(self)
+        except UnicodeEncodeError as error:
+            raise Malformed("a text with half a surrogate pair") from error
         _check_text(data, self.MAX_BYTES)
         _decode(type(self), data)
         return data
