@@ -200,7 +200,7 @@ def _file(reader: FieldReader, value: Any, index: int, *, first_is_body: bool) -
     name = row.take("name")
     if not isinstance(name, str):
         row.complain("document/field-type", "name", field=f"files[{index}].name", expected="a file name", expected_zh="文件名")
-        name = f"?{index}"
+        name = f"unnamed-{index}"  # stands in until the reasons are raised
     said = row.choice("role", ("body", "attachment"))
     role: PartRole = "body" if said == "body" or (said is None and first_is_body and index == 0) else "attachment"
     file = DraftFile(

@@ -38,9 +38,10 @@ def part_names_reasons(names: Sequence[str]) -> Iterator[Reason]:
     seen: dict[str, str] = {}
     for name in names:
         yield from part_name_reasons(name)
-        twin = seen.setdefault(unicodedata.normalize("NFC", name.casefold()), name)
-        if twin is not name:
-            yield explain("part/name-twice", name=name, other=twin, at=name)
+        folded = unicodedata.normalize("NFC", name.casefold())
+        if folded in seen:
+            yield explain("part/name-twice", name=name, other=seen[folded], at=name)
+        seen.setdefault(folded, name)
 
 
 def checked_part_name(name: str) -> str:
