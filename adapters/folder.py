@@ -12,7 +12,8 @@ asks decides how often: one walk of the tray costs a look at the names, and read
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
@@ -31,11 +32,11 @@ class FolderOffice:
 
     certainty: Literal["ask", "unique", "blind"] = "ask"  # a document that is there can be seen
 
-    def __init__(self, root: Path, *, name: str = "folder") -> None:
+    def __init__(self, root: Path, *, name: str = "folder", now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.name = name
         for folder in FOLDERS:
             (root / folder).mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        self._tray = Tray(root)
+        self._tray = Tray(root, now)
         self._inbox = Inbox(root)
         self._inbox.sweep()
 

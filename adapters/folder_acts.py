@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from adapters.folder_files import FileTooLarge, folder_at, read_small, saving
+from adapters.folder_files import FileTooLarge, folder_at, kind_of, read_small, saving
 from gateway.core.errors import PartChanged
 from gateway.core.explain import Reason, explain
 from gateway.flow.ports import Act
@@ -104,14 +104,16 @@ def _read(inbox: int, exchange: str, marker: str) -> Act | BadAnswer | None:
     """Raises FileNotFoundError when it was taken away meanwhile."""
     try:
         with folder_at(exchange, below=inbox) as folder:
-            content = read_small(marker, MAX_REASON, below=folder)
             status = os.stat(marker, dir_fd=folder, follow_symlinks=False)
+            if kind_of(status.st_mode) != "file":
+                return _unreadable(exchange, marker, kind_of(status.st_mode))
+            content = read_small(marker, MAX_REASON, below=folder)
     except FileNotFoundError:
         raise
     except FileTooLarge:
         return _unreadable(exchange, marker, f"more than {MAX_REASON} bytes")
     except PartChanged:
-        return None  # being written: the next look sees it whole, or as no plain file
+        return None  # being written: the next look sees it whole
     except OSError as error:
         return _unreadable(exchange, marker, error.strerror or "unreadable")
     text = _text(content)

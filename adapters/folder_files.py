@@ -81,13 +81,14 @@ def entries(folder: int, most: int) -> list[Entry]:
         for entry in listing:
             with suppress(FileNotFoundError):  # gone since the listing: as if it had never been there
                 status = entry.stat(follow_symlinks=False)
-                found.append(Entry(entry.name, _kind(status.st_mode), seen(status)))
+                found.append(Entry(entry.name, kind_of(status.st_mode), seen(status)))
             if len(found) > most:
                 break
     return sorted(found)
 
 
-def _kind(mode: int) -> Kind:
+def kind_of(mode: int) -> Kind:
+    """What a file system entry is, by its mode."""
     if stat.S_ISREG(mode):
         return "file"
     if stat.S_ISDIR(mode):

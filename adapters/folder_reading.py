@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ from gateway.core.document_json import MAX_DOCUMENT_JSON, DocumentDraft, DraftFi
 from gateway.core.errors import BadInput, PartChanged
 from gateway.core.explain import Reason, explain
 from gateway.core.manifest import MAX_PARTS, MediaType
+from gateway.core.part_names import part_name_reasons
 from gateway.flow.ports import BadOffer, Offer, OfferedPart
 
 READY: Final = ".ready"
@@ -33,18 +35,22 @@ _LITTER: Final = frozenset({"thumbs.db", "desktop.ini"})  # written by file brow
 _KINDS: Final = {"link": "offer/link", "folder": "offer/nested-folder", "other": "offer/not-a-file"}
 
 
-def read_offer(place: Path, folder: int, source: str, found: Sequence[Entry]) -> Offer | BadOffer:
-    """What the folder open as ``folder``, lying at ``place`` and holding ``found``, offers. Raises OSError."""
+def read_offer(place: Path, folder: int, source: str, found: Sequence[Entry], at: datetime) -> Offer | BadOffer:
+    """What the folder open as ``folder``, lying at ``place`` and holding ``found``, offers at that moment. Raises OSError."""
     if len(found) > MAX_ENTRIES:
         return BadOffer(source=source, reasons=(explain("offer/too-many-files", most=MAX_PARTS),))
     foreign = [entry for entry in found if not _ignored(entry.name)]
     reasons = [explain(_KINDS[entry.kind], name=entry.name, at=entry.name) for entry in foreign if entry.kind != "file"]
+    if any(entry.name == DOCUMENT and entry.kind != "file" for entry in foreign):
+        return BadOffer(source=source, reasons=tuple(reasons))
     try:
-        draft = _draft(folder)
+        draft = _draft(folder, at)
     except BadInput as error:
         return BadOffer(source=source, reasons=(*reasons, *error.reasons))
     files = {unicodedata.normalize("NFC", entry.name): entry for entry in foreign if entry.kind == "file" and entry.name not in _OURS}
     named = draft.files or _only_file(files)
+    if not draft.files:  # else the names were judged with document.json
+        reasons.extend(reason for part in named for reason in part_name_reasons(part.name))
     reasons.extend(_disagreements(named, files, frozenset(entry.name for entry in foreign)))
     if reasons:
         return BadOffer(source=source, reasons=tuple(reasons))
@@ -75,10 +81,10 @@ def _ignored(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LITTER
 
 
-def _draft(folder: int) -> DocumentDraft:
+def _draft(folder: int, at: datetime) -> DocumentDraft:
     """Raises BadInput, OSError."""
     try:
-        return read_document_json(read_small(DOCUMENT, MAX_DOCUMENT_JSON, below=folder))
+        return read_document_json(read_small(DOCUMENT, MAX_DOCUMENT_JSON, below=folder), at)
     except FileNotFoundError:
         reason = explain("offer/no-document", at=DOCUMENT)
     except FileTooLarge as error:
@@ -103,9 +109,7 @@ def _disagreements(named: Sequence[DraftFile], files: Mapping[str, Entry], prese
         yield explain("offer/which-body" if files else "offer/no-files", at="files")
         return
     for part in named:
-        if part.name.casefold() in _OURS:
-            yield explain("offer/file-name", name=part.name, at=part.name)
-        elif part.name not in files and part.name not in present:  # present and no file: said already
+        if part.name not in files and part.name not in present:  # present and no file: said already
             yield explain("offer/file-missing", name=part.name, at=part.name)
         if part.media_type is not None and not _is_media_type(part.media_type):
             yield explain("offer/media-type", media_type=part.media_type, at=part.name)

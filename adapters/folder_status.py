@@ -9,12 +9,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
 from adapters.folder_files import FileTooLarge, put, read_small
-from gateway.core.canonical import format_time
+from crypto.errors import Malformed
+from gateway.core.canonical import format_time, parse_time
 from gateway.core.errors import PartChanged
 from gateway.core.explain import Reason
 from gateway.flow.ports import Delivery, Status
@@ -83,10 +85,17 @@ def read_status(folder: int) -> dict[str, Any]:
 
 def show(status: Status, folder: int) -> None:
     """Write the status, unless a later one stands there. Durable on return. Raises OSError."""
-    there, fields = read_status(folder), _fields(status)
-    if str(there.get("updated", "")) > fields["updated"]:  # one spelling of times: text order is the order in time, to the second
+    there = read_status(folder)
+    if _updated(there) > status.updated:
         return
-    put(STATUS, pretty(fields | {name: there[name] for name in _OWN_FIELDS if name in there}), below=folder)
+    put(STATUS, pretty(_fields(status) | {name: there[name] for name in _OWN_FIELDS if name in there}), below=folder)
+
+
+def _updated(fields: dict[str, Any]) -> datetime:
+    """When that status was true; the beginning of time where it does not say."""
+    with suppress(Malformed, KeyError, TypeError):
+        return parse_time(fields["updated"])
+    return datetime.min.replace(tzinfo=UTC)
 
 
 def note_act(folder: int, act: str, outcome: str, reasons: Sequence[Reason]) -> None:

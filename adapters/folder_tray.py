@@ -12,12 +12,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from adapters.folder_files import FOLDER_MODE, Entry, entries, exists, folder_at, put, remove_tree, saving
 from adapters.folder_reading import DOCUMENT, MAX_ENTRIES, READY, fingerprint, read_offer
@@ -48,10 +49,11 @@ class _Lease:
 class Tray:
     """``outbox``, ``sent`` and ``refused`` below one root. Blocking; safe to call from several threads."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, now: Callable[[], datetime]) -> None:
         self._outbox = root / "outbox"
         self._sent = root / "sent"
         self._refused = root / "refused"
+        self._now = now
         self._locks = Striped()
         self._leases: dict[str, _Lease] = {}
 
@@ -77,7 +79,7 @@ class Tray:
                 inode, found = os.fstat(folder).st_ino, entries(folder, MAX_ENTRIES)
                 lease = self._leases.get(name)
                 if lease is None or (lease.inode, lease.content) != (inode, fingerprint(found)):
-                    lease = _Lease(inode, fingerprint(found), read_offer(self._outbox / name, folder, _source(name), found))
+                    lease = _Lease(inode, fingerprint(found), read_offer(self._outbox / name, folder, _source(name), found, self._now()))
                     self._leases[name] = lease
                 return lease.offer
         except FileNotFoundError:
@@ -91,7 +93,7 @@ class Tray:
     def fetch(self, source: str, exchange: str) -> Offer:
         """The offer again, from ``sent`` when it was settled. Raises OfferGone, OfficeUnavailable."""
         for place in (self._sent / exchange, self._outbox / _name(source)):
-            offer = _offer_at(place, source)
+            offer = _offer_at(place, source, self._now())
             if isinstance(offer, Offer):
                 return offer
             if offer is not None:
@@ -116,15 +118,14 @@ class Tray:
                 os.fsync(sent)
 
     def _move_to_sent(self, tray: int, name: str, sent: int, exchange: str) -> None:
+        early = _early_status(sent, exchange)
         with folder_at(name, below=tray) as folder:
-            status = first_status(exchange, _source(name))
-            if exists(exchange, below=sent):  # a report came before: its status moves along, and the empty folder is renamed over
-                with folder_at(exchange, below=sent) as early:
-                    status = _joined(exchange, _source(name), early)
-                put(STATUS, status, below=folder)
-                remove_tree(exchange, below=sent)
-            elif read_status(folder).get("exchange") != exchange:  # else a crash came after the lines above
-                put(STATUS, status, below=folder)
+            if early:  # a report came before: its status moves along
+                put(STATUS, pretty(early | {"source": _source(name)}), below=folder)
+            elif read_status(folder).get("exchange") != exchange:  # else a crash came after these lines
+                put(STATUS, first_status(exchange, _source(name)), below=folder)
+        if early is not None:
+            remove_tree(exchange, below=sent)
         os.rename(name, exchange, src_dir_fd=tray, dst_dir_fd=sent)
         os.fsync(sent)
         os.fsync(tray)
@@ -132,8 +133,8 @@ class Tray:
 
     def _turn_away_repeat(self, source: str, exchange: str) -> None:
         """The exchange was settled before. What lies under its old name now is left alone, unless it is the same document once more."""
-        again = _offer_at(self._outbox / _name(source), source)
-        if same_offer(again, _offer_at(self._sent / exchange, source)):
+        again = _offer_at(self._outbox / _name(source), source, self._now())
+        if same_offer(again, _offer_at(self._sent / exchange, source, self._now())):
             self.refuse(source, (sent_before(exchange),))
 
     def refuse(self, source: str, reasons: Sequence[Reason]) -> None:
@@ -218,20 +219,23 @@ def _unopened(tray: int, name: str, error: OSError) -> Reason:
     return explain("offer/unreadable", name=name, why=error.strerror, at=name)
 
 
-def _offer_at(place: Path, source: str) -> Offer | BadOffer | None:
+def _offer_at(place: Path, source: str, at: datetime) -> Offer | BadOffer | None:
     """What lies at a place, or None where there is no document. Raises OfficeUnavailable."""
     with saving(f"{place.name} cannot be read"):
         try:
             with folder_at(place) as folder:
-                return read_offer(place, folder, source, entries(folder, MAX_ENTRIES)) if exists(DOCUMENT, below=folder) else None
+                return read_offer(place, folder, source, entries(folder, MAX_ENTRIES), at) if exists(DOCUMENT, below=folder) else None
         except FileNotFoundError:
             return None
 
 
-def _joined(exchange: str, source: str, early: int) -> bytes:
-    """The status reported before the folder came, with the source only the folder knows."""
-    status = read_status(early)
-    return pretty(status | {"source": source}) if status else first_status(exchange, source)
+def _early_status(sent: int, exchange: str) -> dict[str, Any] | None:
+    """The status that was reported before the folder came, ``{}`` where only its folder is there, None where nothing is."""
+    try:
+        with folder_at(exchange, below=sent) as folder:
+            return read_status(folder)
+    except FileNotFoundError:
+        return None
 
 
 def _rename_free(tray: int, name: str, refused: int) -> str:

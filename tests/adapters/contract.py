@@ -6,6 +6,7 @@ An implementation provides a ``World``: its office, and the acts of its people.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -47,8 +48,6 @@ class World(Protocol):
 
 
 def document(title: str = "关于召开会议的函") -> Document:
-    import json
-
     text = json.dumps({"title": title, "level": "内部", "to": [ORG], "signature": ["榕城市财政局"], "writtenDate": "2026-07-01"})
     return read_document_json(text.encode()).document
 
@@ -123,7 +122,7 @@ class OfficeContract:
         assert offer.recipients == ((ORG, "primary"),)
         assert [part.role for part in offer.parts] == ["body", "attachment", "attachment"]
         assert [part.size for part in offer.parts] == [len(data) for _, data in PARTS]
-        assert [part.media_type for part in offer.parts][0] == "application/pdf"
+        assert next(part.media_type for part in offer.parts) == "application/pdf"
 
     async def test_an_offer_is_a_lease(self, world: World):
         world.approve("a", document(), PARTS)

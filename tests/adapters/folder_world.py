@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +79,4 @@ class FolderWorld:
 
     def litter(self) -> list[str]:
         """What no person should find: temporary names anywhere."""
-        return [
-            os.path.join(at, name) for at, folders, files in os.walk(self.root) for name in (*folders, *files) if name.endswith(".part")
-        ]
+        return [str(path) for path in self.root.rglob("*.part")]

@@ -65,12 +65,6 @@ OFFICES: dict[str, Text] = {
         fix="Name it in document.json, or take it out of the folder: nothing is sent that the document does not name.",
         fix_zh="请在 document.json 中列出，或将其移出文件夹：未列出的文件不会发送。",
     ),
-    "offer/file-name": Text(
-        zh="文件名“{name}”由网关自用",
-        en="{name} is a name of the gateway's own",
-        fix="Rename the file: document.json, status.json and reasons.json are written and read by the gateway itself.",
-        fix_zh="请改名：document.json、status.json、reasons.json 由网关自行读写。",
-    ),
     "offer/media-type": Text(
         zh="“{media_type}”不是媒体类型",
         en="{media_type} is no media type",
