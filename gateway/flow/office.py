@@ -31,15 +31,18 @@ class Desk:
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
+        self.leaving: set[str] = set()  # sources still in the tray whose settlement or refusal is due: not to be offered again
 
     # ---- works
 
     def settlement(self, source: str, exchange: str, at: datetime) -> Work:
         """The offer was taken: it leaves the tray."""
+        self.leaving.add(source)
         return Work(key=f"settle:out:{exchange}", kind="settle", direction="out", exchange=exchange, due=at, detail=source.encode())
 
     def refusal(self, source: str, exchange: str, reasons: Sequence[Reason], at: datetime) -> Work:
         """The offer will not go; the office shows why. Reasons quote metadata, so they wait sealed."""
+        self.leaving.add(source)
         key = f"refuse:out:{exchange or source}"
         detail = msgspec.json.encode(_Refusal(source=source, exchange=exchange, reasons=tuple(reasons)))
         return Work(
@@ -79,7 +82,9 @@ class Desk:
 
     async def settle(self, work: Work) -> None:
         """Work "settle"."""
-        await self._rooms.office.settle(work.detail.decode(), work.exchange)
+        source = work.detail.decode()
+        await self._rooms.office.settle(source, work.exchange)
+        self.leaving.discard(source)
         report = self.report("out", work.exchange, self._rooms.clock.now())
         await self._rooms.record(Step(changes=(Finish(key=work.key), Schedule(work=report))))
         self._rooms.agenda.add(report)
@@ -98,6 +103,7 @@ class Desk:
         detail = self._rooms.standing.storage_key.open(work.detail, work.key.encode())
         refusal = msgspec.json.decode(detail, type=_Refusal)
         await self._rooms.office.refuse(refusal.source, refusal.reasons)
+        self.leaving.discard(refusal.source)
         await self._rooms.record(Step(changes=(Finish(key=work.key),)))
 
     async def show(self, work: Work) -> None:

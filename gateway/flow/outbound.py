@@ -67,7 +67,7 @@ class Outbound:
         if not self._rooms.ready():
             return begun
         async for offer in self._rooms.office.offers():
-            if offer.source in self._at_work or self._rests(offer.source):
+            if offer.source in self._at_work or offer.source in self._desk.leaving or self._rests(offer.source):
                 continue
             await self._slots.acquire()
             self._at_work.add(offer.source)
