@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from datetime import UTC, datetime
 
 import aiohttp
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from crypto.ca import IssuingAuthority, Profile, Subject
 from crypto.errors import KeyUnusable, Unverified
+from crypto.keys import PrivateKey
+from crypto.suites import GM_1, INTL_1
 from gateway.core.errors import PeerProblem, Unreachable
 from gateway.flow.ports import Receipted
 from gateway.net.peer_client import PeerClient
+from gateway.net.peer_server import PeerServer
 from gateway.net.tls import TlsIdentity, check_listed, client_context, peer_certificate, server_context
 from tests.net.conftest import plain_context
 from tests.net.pki import PASSWORD, URN, Authority, Gateways
-from tests.net.world import eventually, parcel_of
+from tests.net.world import MemoryArrivals, eventually, parcel_of
 
 
 async def _post(south, context, path="/v1/receipts"):
@@ -210,3 +215,23 @@ def test_listing_is_by_gateway_and_fingerprint(gateways):
     for directory in ({}, {"north": frozenset()}, {"south": frozenset({peer.fingerprint})}):
         with pytest.raises(Unverified):
             check_listed(peer, directory.get)
+
+
+async def test_our_own_authoritys_certificates_work_beside_an_sm2_root():
+    """What a pilot hands out: TLS on P-256 under one root, and the other suite's root in the same bundle."""
+    at = datetime.now(UTC)
+    roots = [IssuingAuthority.create_root(suite, f"root {suite.id}", at) for suite in (GM_1, INTL_1)]
+    bundle = b"".join(root.certificate.pem for root in roots)
+    directory, identities = {}, {}
+    for gateway in ("north", "south"):
+        private = PrivateKey.generate(INTL_1)
+        subject = Subject(common_name=gateway, organisation_name="tests", organisation_code=None)
+        certificate = roots[1].issue(private.public, Profile.TLS, subject, at, 10, sans=(URN + gateway,))
+        directory[gateway] = frozenset({certificate.fingerprint})
+        identities[gateway] = TlsIdentity(chain=certificate.pem, key=private.to_pkcs8(PASSWORD), roots=bundle, password=PASSWORD)
+    server = PeerServer(identities["south"], MemoryArrivals(), directory.get)
+    await server.start("127.0.0.1", 0)
+    client = PeerClient(identities["north"], {"south": f"https://127.0.0.1:{server.port}"}.get, directory.get)
+    assert isinstance(await client.send("south", parcel_of(1, b"x")), Receipted)
+    await client.close()
+    await server.stop(0.5)
