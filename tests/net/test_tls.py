@@ -226,7 +226,7 @@ async def test_our_own_authoritys_certificates_work_beside_an_sm2_root():
     for gateway in ("north", "south"):
         private = PrivateKey.generate(INTL_1)
         subject = Subject(common_name=gateway, organisation_name="tests", organisation_code=None)
-        certificate = roots[1].issue(private.public, Profile.TLS, subject, at, 10, sans=(URN + gateway,))
+        certificate = roots[1].issue(private.public, Profile.TLS, subject, at, 10, sans=("URI:" + URN + gateway,))
         directory[gateway] = frozenset({certificate.fingerprint})
         identities[gateway] = TlsIdentity(chain=certificate.pem, key=private.to_pkcs8(PASSWORD), roots=bundle, password=PASSWORD)
     server = PeerServer(identities["south"], MemoryArrivals(), directory.get)
