@@ -22,9 +22,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from crypto.errors import KeyUnusable, Unverified
+from gateway.core.canonical import GATEWAY_PATTERN
 
 GATEWAY_URN = "urn:yizhan:gateway:"
-_GATEWAY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # what may stand in a URN, a log line and a metric label
+_GATEWAY_ID = re.compile(GATEWAY_PATTERN)
 MAX_CACHED_CERTIFICATES = 1024  # peers are few; a flood of strangers must not grow this
 
 Listed = Callable[[str], frozenset[str] | None]  # gateway id -> fingerprints the directory lists for it; None: no such gateway
