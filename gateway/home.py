@@ -91,6 +91,11 @@ class Home:
         """Where the size of the last checkpoint is kept outside the database."""
         return self.data / "mark"
 
+    def log_origin(self) -> str | None:
+        """The origin of the log this node writes; None before its first start."""
+        file = self.data / "origin"
+        return file.read_text().strip() if file.exists() else None
+
     @property
     def office(self) -> Path:
         return self.path / self.config.office.path

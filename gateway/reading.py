@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -15,6 +15,7 @@ from gateway.core.explain import explain
 from gateway.flow.ports import ExchangeRow
 from gateway.flow.private import Private
 from gateway.home import Home
+from gateway.store.blobs import READ_PIECE, BlobMissing
 from gateway.store.ledger import Ledger
 
 MAX_LISTED = 1_000_000  # ids looked through for one that begins as asked
@@ -80,3 +81,14 @@ def _names(home: Home) -> dict[str, str]:
             continue  # a gateway or an authority
         names[entry.code] = entry.names.zh
     return names
+
+
+def blob_pieces(home: Home, name: str) -> Iterator[bytes]:
+    """A blob's bytes, read beside a gateway that may be running: ``FolderBlobs`` would tidy up its folder. Raises BlobMissing."""
+    try:
+        stream = (home.data / "blobs" / name[:2] / name).open("rb")
+    except FileNotFoundError:
+        raise BlobMissing(f"blob {name} is not there: run fsck", blob=name) from None
+    with stream:
+        while piece := stream.read(READ_PIECE):
+            yield piece
