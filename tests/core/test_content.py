@@ -227,7 +227,7 @@ def test_the_same_members_packed_otherwise_are_refused(data: bytes) -> None:
 def test_parts_in_another_order_or_of_another_name_are_refused() -> None:
     entries = [part(body, name, role="attachment" if index else "body") for index, (name, body) in enumerate(PARTS)]
     value = manifest(entries).to_bytes()
-    bodies = {name: body for name, body in PARTS}
+    bodies = dict(PARTS)
     for order in (entries[::-1], entries[:2], [*entries, entries[0]]):
         data = b"".join(zip_chunks(value, [(entry, crc32(bodies[entry.name]), iter([bodies[entry.name]])) for entry in order]))
         with pytest.raises((Malformed, Unverified)):

@@ -25,7 +25,7 @@ def test_the_example_of_the_standard() -> None:
 @given(
     st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9999, 1, 1), timezones=st.just(UTC)),
     st.binary(min_size=10, max_size=10),
-)  # noqa: DTZ001
+)
 def test_version_variant_and_moment(at: datetime, random: bytes) -> None:
     text = uuid7(at, random)
     value = uuid.UUID(text)
