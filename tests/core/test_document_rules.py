@@ -20,8 +20,8 @@ GOOD = Document(
     written_date="2026-03-01",
     primary_recipients=(Addressee(org=ORG),),
 )
-REQUEST = dict(document_type="请示", title="关于经费的请示", signatory=("张三",), annotation="（联系人：张三，电话：010-12345678）")
-SECRET = dict(level="confidential", secrecy_term="10年", copy_number="000001", classifier="张三", secrecy_mark="机密★10年")
+REQUEST = {"document_type": "请示", "title": "关于经费的请示", "signatory": ("张三",), "annotation": "（联系人：张三，电话：010-12345678）"}
+SECRET = {"level": "confidential", "secrecy_term": "10年", "copy_number": "000001", "classifier": "张三", "secrecy_mark": "机密★10年"}
 
 
 def rules(attachments: int | None = None, at: datetime | None = AT, **changes: object) -> tuple[list[str], list[str]]:

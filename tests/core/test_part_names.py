@@ -51,7 +51,7 @@ def test_bad_names(name, rule):
 
 def test_names_differ_in_more_than_case():
     rules = [(reason.rule, reason.at) for reason in part_names_reasons(["A.pdf", "b.pdf", "a.PDF", "b.pdf"])]
-    assert rules == [("part/name-twice", "a.PDF")] + [("part/name-twice", "b.pdf")]
+    assert rules == [("part/name-twice", "a.PDF"), ("part/name-twice", "b.pdf")]
 
 
 @given(st.text(max_size=130))

@@ -47,7 +47,7 @@ def decide(policy: Policy, question: Question) -> Verdict:
         refused.append(explain("policy/level-not-handled", rule="levels", level=level.zh, level_id=level.id, at="level"))
     if level is not None and handling is not None:
         refused += _places(level, question, zones)
-        refused += _crossings(policy, level, question)
+        refused += _crossings(policy, level, question, zones)
         refused += _routes_missing(policy, level, question)
         refused += _suite_missing(handling, question)
         refused += _content(handling, question)
@@ -136,10 +136,11 @@ def _places(level: Level, question: Question, zones: dict[str, Zone]) -> Iterato
             )
 
 
-def _crossings(policy: Policy, level: Level, question: Question) -> Iterator[Reason]:
+def _crossings(policy: Policy, level: Level, question: Question, zones: dict[str, Zone]) -> Iterator[Reason]:
     for recipient in question.recipients:
         origin, target = question.sender.zone, recipient.zone
-        if origin != target and _crossing_approvals(policy, level, origin, target) is None:
+        known = origin in zones and target in zones  # an unknown one was named already
+        if known and origin != target and _crossing_approvals(policy, level, origin, target) is None:
             yield explain(
                 "policy/no-flow",
                 rule="flows",
