@@ -129,6 +129,7 @@ def test_we_never_write_what_we_would_refuse() -> None:
         Note(number=1, text="a\u202eb"),
         Note(number=1, text="e\u0301"),
         Note(number=1, text="a\nb"),
+        Note(number=1, text="\ud800"),
         Note(number=1, text="x" * 81),
     ):
         with pytest.raises(Malformed):
