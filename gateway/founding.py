@@ -14,13 +14,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 from crypto.keys import PrivateKey
 from crypto.notes import LogKey
 from crypto.suites import INTL_1, SuiteId, suite_named
 from gateway.config import FILE_NAME, Config, DirectoryPlace, Identity, Keys, Listen, PolicyPlace, Time, TrustPlaces, validate
+from gateway.core.document import LevelId
 from gateway.core.errors import BadConfiguration, BadInput
 from gateway.core.explain import explain
+from gateway.core.levels import level_named
 from gateway.core.organisation import check_code
 from gateway.files import make_folder, sync_folder, write_atomic
 from gateway.home import PASSPHRASE_VARIABLE, Home, log_name
@@ -125,7 +128,7 @@ def _application(home: Home, plan: Plan, keys: Mapping[str, PrivateKey]) -> Appl
         gateway=home.config.gateway.id,
         peer=home.config.listen.peer,
         zone=plan.zone,
-        highest_level=plan.highest_level,
+        highest_level=cast("LevelId", level_named(plan.highest_level).id),
         signing={suite: keys[f"sign-{suite}"].public for suite in plan.suites},
         encryption={suite: keys[f"encrypt-{suite}"].public for suite in plan.suites},
         tls=keys["tls"].public,
