@@ -126,6 +126,12 @@ FAILURES: dict[str, Text] = {
         fix="Start the newer version of yizhan.",
         fix_zh="请使用更新版本的 yizhan。",
     ),
+    "city-failed": Text(
+        zh="演示城市的一个进程没有启动或自行退出",
+        en="a process of the demonstration city did not come up or ended by itself",
+        fix="Look at the log file named.",
+        fix_zh="请查看所指的日志文件。",
+    ),
     "home-in-use": Text(
         zh="已有进程在使用该目录",
         en="another process works on this home",

@@ -17,7 +17,7 @@ _Finding = tuple[str, str, str]  # key, problem, fix
 
 def judge(policy: Policy, source: Source) -> None:
     """Raises BadConfiguration for the first thing that does not make sense."""
-    for check in (_empty, _twice, _zones, _levels, _rising, _flows, _routes, _urgency):
+    for check in (_empty, _twice, _zones, _levels, _rising, _flow_ends, _flows, _routes, _urgency):
         for key, problem, fix in check(policy):
             source.complain(key, problem, fix)
 
@@ -98,13 +98,16 @@ def _beyond(permitted: Iterable[str] | None, allowed: Iterable[str] | None) -> s
     return "any" if permitted is None else ", ".join(sorted(set(permitted) - set(allowed)))
 
 
+def _flow_ends(policy: Policy) -> Iterator[_Finding]:
+    for index, flow in enumerate(policy.flows):
+        for key, zone_id in (("from", flow.origin), ("to", flow.target)):
+            if zone_id not in policy.zones:
+                yield f"flows[{index}].{key}", f"there is no zone {zone_id!r}", f"write one of {', '.join(policy.zones)}"
+
+
 def _flows(policy: Policy) -> Iterator[_Finding]:
     for index, flow in enumerate(policy.flows):
         path = f"flows[{index}]"
-        for key, zone_id in (("from", flow.origin), ("to", flow.target)):
-            if zone_id not in policy.zones:
-                yield f"{path}.{key}", f"there is no zone {zone_id!r}", f"write one of {', '.join(policy.zones)}"
-                return
         if flow.origin == flow.target:
             yield f"{path}.to", "is where it comes from; within a zone no flow is needed", "remove this flow, or name another zone"
         ceiling = min((policy.zones[flow.origin].highest, policy.zones[flow.target].highest), key=_rank)

@@ -1,6 +1,8 @@
 """The policy that is delivered: it loads, its tests are many, and it is what its comments say."""
 
+import json
 import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,3 +81,25 @@ def test_it_is_commented_in_the_words_of_the_trade(word):
 def test_no_line_is_too_long_to_read():
     assert max(len(line) for line in PATH.read_text("utf-8").splitlines()) <= 140
     assert not re.search(r"[ \t]+$", PATH.read_text("utf-8"), re.MULTILINE)
+
+
+def test_the_examples_of_the_manual_are_of_the_language():
+    """Every TOML example of docs/policy.md, put together over the default policy, loads."""
+    manual = (PATH.parents[1] / "docs" / "policy.md").read_text("utf-8")
+    known = PATH.read_text("utf-8")
+    keys = set(re.findall(r"^(\w+) =", known, re.MULTILINE)) | {"both_ways"}
+    for example in re.findall(r"```toml\n(.*?)```", manual, re.DOTALL):
+        assert tomllib.loads(example)
+        assert set(re.findall(r"^(\w+) =", example, re.MULTILINE)) <= keys
+    zone = '[zones.archive]\nname = "档案网"\nprofile = "commercial"\nhighest = "internal"\n\n'
+    (flow,) = (
+        example[example.index("[[flows]]") :] for example in re.findall(r"```toml\n(.*?)```", manual, re.DOTALL) if "[[flows]]" in example
+    )
+    assert load_policy((known + zone + flow).encode()).flows[0].id == "extranet-to-archive"
+
+
+def test_the_reason_shown_in_the_manual_is_the_reason_given():
+    manual = (PATH.parents[1] / "docs" / "policy.md").read_text("utf-8")
+    shown = json.loads(re.search(r"```json\n(.*?)```", manual, re.DOTALL)[1])
+    (reason,) = ask(level="public", parts=(part("安装.exe", "application/x-msdownload"),)).reasons
+    assert shown == {"rule": reason.rule, "zh": reason.zh, "en": reason.en, "fix": reason.fix, "at": reason.at}

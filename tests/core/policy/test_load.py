@@ -205,6 +205,10 @@ def test_lists_have_a_ceiling():
     assert refused(swapped('to = ["11*"]', f"to = [{many}]")).key == "routes[0].to"
 
 
+def test_tables_have_a_ceiling():
+    assert refused(TEXT + "[[routes]]\n" * MAX_LISTED).key == "routes"
+
+
 # ---- sense
 
 
