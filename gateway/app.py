@@ -77,13 +77,14 @@ def serve(home: Home) -> int:
 
 
 class Gateway:
-    """One gateway process. ``office`` replaces the configured office system (the benchmark's, a test's)."""
+    """One gateway process. ``office`` replaces the configured office system and ``metrics`` the counters (the benchmark's, a test's)."""
 
-    def __init__(self, home: Home, *, office: OfficeSystem | None = None) -> None:
+    def __init__(self, home: Home, *, office: OfficeSystem | None = None, metrics: Metrics | None = None) -> None:
         self._home = home
         self._config = home.config
         self._clock = SystemClock()
         self._office = office
+        self._metrics = metrics or Metrics()
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -149,8 +150,7 @@ class Gateway:
     async def _build(self, down: contextlib.AsyncExitStack) -> Rooms:
         home, config = self._home, self._config
         standing = self._standing()
-        metrics = Metrics()
-        self._metrics = metrics
+        metrics = self._metrics
         headroom = Headroom(home.data, config.storage.head_room_mib * MIB)
         blobs = FolderBlobs(home.data / "blobs", headroom)
         uploads = FolderUploads(home.data / "uploads", blobs, max_open_a_peer=config.limits.uploads_per_peer)
@@ -164,7 +164,9 @@ class Gateway:
         failing = Failing(journal, self._clock)
         tokens = {suite: TimeClient(urls) for suite, urls in config.time.authorities.items() if suite in standing.signers}
         if not tokens:
-            raise BadConfiguration("gateway.toml: time.authorities: none for any suite we have keys of", file="gateway.toml", key="time.authorities")
+            raise BadConfiguration(
+                "gateway.toml: time.authorities: none for any suite we have keys of", file="gateway.toml", key="time.authorities"
+            )
         link = PeerClient(
             home.tls(),
             lambda gateway: _address(standing.directory, gateway),

@@ -54,7 +54,9 @@ class Readings:
         return metrics.Readings(
             queues=self._queues(now),
             log_sizes={f"{rooms.standing.gateway}": checkpoint.size} if checkpoint else {},
-            certificate_days={name: (certificate.not_after - now).total_seconds() / DAY for name, certificate in self._certificates.items()},
+            certificate_days={
+                name: (certificate.not_after - now).total_seconds() / DAY for name, certificate in self._certificates.items()
+            },
             directory_days=(rooms.standing.directory.expires - now).total_seconds() / DAY,
             disk_free_bytes=shutil.disk_usage(self._home.data).free,
         )

@@ -24,13 +24,15 @@ from typing import IO, Self
 
 from crypto.errors import LocalError
 from crypto.suites import SuiteId
+from gateway.core.document import LevelId
 from gateway.founding import Plan, found, free_address
 from gateway.home import Home
 from gateway.pilot import PilotAuthority
 
 START_SECONDS = 60.0  # a loaded machine takes seconds to load the libraries of four processes
 STOP_SECONDS = 20.0
-ZONE, HIGHEST = "pilot", "work-secret"
+ZONE = "pilot"
+HIGHEST: LevelId = "work-secret"
 
 
 class CityFailed(LocalError):
@@ -69,8 +71,8 @@ class City:
         try:
             self.start("authority", "authority", "serve", "--home", str(self.folder / "authority"))
             self._wait(f"http://{self._authority.listen}/directory/head.json", "authority")
-            for key, home in self.homes.items():
-                self.start(key, "serve", "--home", str(home.path))
+            for key in self.homes:
+                self.start_gateway(key)
             for key in self.homes:
                 self.wait_ready(key)
         except BaseException:
@@ -81,13 +83,22 @@ class City:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
-    def start(self, name: str, *arguments: str) -> None:
-        """Start a process of the command line; its words go to ``<name>.log``."""
+    def start_gateway(self, key: str) -> None:
+        """Start the gateway of one agency; the benchmark starts it with an office of its own."""
+        self.start(key, "serve", "--home", str(self.homes[key].path))
+
+    def start(self, name: str, *arguments: str, module: str = "gateway.cli.main", talk: bool = False) -> None:
+        """Start a process of the command line; its words go to ``<name>.log``, or (``talk``) it is spoken with through pipes."""
         output: IO[bytes] = self._logs.enter_context((self.folder / f"{name}.log").open("ab"))
-        command = [sys.executable, "-m", "gateway.cli.main", *arguments]
+        command = [sys.executable, "-m", module, *arguments]
         # A session of its own: Ctrl-C at the terminal is for the demo, which then ends its processes one by one.
         self.processes[name] = subprocess.Popen(
-            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+            command,
+            stdout=subprocess.PIPE if talk else output,
+            stderr=output,
+            stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
 
     def wait_ready(self, key: str) -> None:

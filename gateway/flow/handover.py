@@ -143,7 +143,12 @@ class HandOver:
         transmittal = Transmittal.from_bytes(row.transmittal)
         try:
             await self._state(
-                transmittal, row.transmittal_digest, Event.NOT_SIGNED_FOR, self._rooms.clock.now(), prev=receipts[-1].digest, reason="expired"
+                transmittal,
+                row.transmittal_digest,
+                Event.NOT_SIGNED_FOR,
+                self._rooms.clock.now(),
+                prev=receipts[-1].digest,
+                reason="expired",
             )
         except Superseded:
             return
@@ -180,9 +185,7 @@ class HandOver:
         sources, target = _edge(event)
         sending = _send_work(transmittal, stated.digest, at)
         changes: list[Change] = [
-            Advance(
-                direction="in", exchange=transmittal.id, recipient=rooms.standing.organisation, expect=sources, to=target, at=at
-            ),
+            Advance(direction="in", exchange=transmittal.id, recipient=rooms.standing.organisation, expect=sources, to=target, at=at),
             kept(stated, "in", at),
             Schedule(work=sending),
         ]

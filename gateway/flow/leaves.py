@@ -55,7 +55,9 @@ class Leaves:
     def redecided(self, at: datetime, exchange: str, verdict: Verdict) -> Leaf:
         """Policy or directory changed before the seal, and the answer with it."""
         kind = LeafKind.HELD if isinstance(verdict, Hold) else LeafKind.REFUSED
-        return self.leaf(kind, at, kind.value, exchange=exchange, reason=_code(verdict.reasons), policy=self._policy(), directory=self._directory())
+        return self.leaf(
+            kind, at, kind.value, exchange=exchange, reason=_code(verdict.reasons), policy=self._policy(), directory=self._directory()
+        )
 
     def sealed(self, at: datetime, transmittal: Transmittal, digest: str) -> Leaf:
         """Signed, timestamped, encrypted."""
@@ -63,7 +65,9 @@ class Leaves:
 
     def arrived(self, kind: LeafKind, at: datetime, transmittal: Transmittal, digest: str, reasons: Sequence[Reason] = ()) -> Leaf:
         """What became of an arrival: accepted, refused, quarantined, held, contradicted."""
-        return self._of_transmittal(kind, at, kind.value, transmittal, digest, reason=_code(reasons) if reasons else None, dst=self._standing.organisation)
+        return self._of_transmittal(
+            kind, at, kind.value, transmittal, digest, reason=_code(reasons) if reasons else None, dst=self._standing.organisation
+        )
 
     def rejected(self, at: datetime, peer: str, code: str) -> Leaf:
         """A request of a peer that was answered by a problem."""

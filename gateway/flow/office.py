@@ -58,7 +58,12 @@ class Desk:
         """Show where an exchange stands; ``detail`` tells this report from a later one under the same key."""
         due = at + REPORT_DELAY
         return Work(
-            key=f"report:{direction}:{exchange}", kind="report", direction=direction, exchange=exchange, due=due, detail=due.isoformat().encode()
+            key=f"report:{direction}:{exchange}",
+            kind="report",
+            direction=direction,
+            exchange=exchange,
+            due=due,
+            detail=due.isoformat().encode(),
         )
 
     def deliveries(self, transmittal: Transmittal, priority: int, at: datetime) -> tuple[Work, ...]:

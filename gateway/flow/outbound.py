@@ -95,7 +95,9 @@ class Outbound:
         except Exception as error:  # the outermost loop of one offer: it stays in the tray and is looked at again
             self._resting[offer.source] = self._rooms.clock.now() + BAD_OFFER_REST
             known = isinstance(error, (LocalError, RemoteError))
-            log.log(logging.WARNING if known else logging.ERROR, "offer %s waits: %s", offer.source, error, exc_info=None if known else error)
+            log.log(
+                logging.WARNING if known else logging.ERROR, "offer %s waits: %s", offer.source, error, exc_info=None if known else error
+            )
         finally:
             self._at_work.discard(offer.source)
             self._slots.release()
@@ -172,7 +174,9 @@ class Outbound:
         self._rooms.agenda.add_all(works)
         return exchange
 
-    async def _open_without_clearance(self, opening: OpenExchange, *, leaf_reasons: Hold | Refusal, leaf: Leaf, offer: Offer, at: datetime) -> None:
+    async def _open_without_clearance(
+        self, opening: OpenExchange, *, leaf_reasons: Hold | Refusal, leaf: Leaf, offer: Offer, at: datetime
+    ) -> None:
         reasons = leaf_reasons.reasons
         if isinstance(leaf_reasons, Hold):
             work = self._desk.settlement(offer.source, opening.id, at)
@@ -219,11 +223,15 @@ class Outbound:
             *(Schedule(work=delivery) for delivery in deliveries),
         ]
         try:
-            await rooms.record(Step(changes=tuple(changes), leaves=(self._leaves.sealed(at, sealed.transmittal, sealed.transmittal_digest),)))
+            await rooms.record(
+                Step(changes=tuple(changes), leaves=(self._leaves.sealed(at, sealed.transmittal, sealed.transmittal_digest),))
+            )
         except Superseded:
             await rooms.record(Step(changes=(Finish(key=work.key),)))  # sealed before, by a twin of this work
             return
-        rooms.hot_out.put(work.exchange, Ready(stamped=stamped, clearance=taken.clearance), sealed.content.size if sealed.content.inline else 4096)
+        rooms.hot_out.put(
+            work.exchange, Ready(stamped=stamped, clearance=taken.clearance), sealed.content.size if sealed.content.inline else 4096
+        )
         self._forget(work.exchange)
         rooms.agenda.add_all(deliveries)
 
@@ -363,4 +371,3 @@ def _draft(
         ),
         refs=refs,
     )
-

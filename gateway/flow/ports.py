@@ -126,7 +126,9 @@ class OfficeSystem(Protocol):
     """One office system (OA). Every method is idempotent; a return means durable on the office's side."""
 
     name: str
-    certainty: Literal["ask", "unique", "blind"]  # how sure a delivery of unknown fate can be made: ask for it | it refuses a known id | neither
+    certainty: Literal[
+        "ask", "unique", "blind"
+    ]  # how sure a delivery of unknown fate can be made: ask for it | it refuses a known id | neither
 
     def offers(self) -> AsyncIterator[Offer | BadOffer]:
         """What is in the outgoing tray now and was not settled or refused; ends when the tray has been walked once."""
@@ -260,7 +262,9 @@ class Ledger(Protocol):
         """All work, soonest first, whether due yet or not: read at start-up."""
         ...
 
-    async def expired(self, direction: Direction, before: datetime, states: frozenset[State], *, limit: int = 1000) -> tuple[tuple[str, str], ...]:
+    async def expired(
+        self, direction: Direction, before: datetime, states: frozenset[State], *, limit: int = 1000
+    ) -> tuple[tuple[str, str], ...]:
         """(exchange, recipient) whose exchange's ``expires`` lies before that moment and whose passage is in one of the states."""
         ...
 

@@ -13,7 +13,20 @@ from gateway.flow.clockguard import ClockGuard
 from gateway.flow.failing import Failing
 from gateway.flow.hot import Hot
 from gateway.flow.opening import Warm
-from gateway.flow.ports import Blobs, Clock, Gauges, Journal, Ledger, Link, OfficeSystem, Recorded, Scratch, SignedReceipt, TokenSource, Uploads
+from gateway.flow.ports import (
+    Blobs,
+    Clock,
+    Gauges,
+    Journal,
+    Ledger,
+    Link,
+    OfficeSystem,
+    Recorded,
+    Scratch,
+    SignedReceipt,
+    TokenSource,
+    Uploads,
+)
 from gateway.flow.sealing import Ready
 from gateway.flow.stage import Stage
 from gateway.flow.standing import Standing

@@ -61,13 +61,17 @@ class Taking:
             answers.append(await self._take_one(peer, signed))
         return tuple(answers)
 
-    async def take_answer(self, exchange: str, transmittal: Transmittal, transmittal_digest: str, receipts: Sequence[SignedReceipt], done: str) -> None:
+    async def take_answer(
+        self, exchange: str, transmittal: Transmittal, transmittal_digest: str, receipts: Sequence[SignedReceipt], done: str
+    ) -> None:
         """The receipts a peer answered our delivery with; ``done`` is the key of that delivery's work. Raises RemoteError."""
         at = self._rooms.clock.now()
         judged = await self._rooms.stage_out.run(self._judge_all, receipts, transmittal, transmittal_digest, at)
         await self._record(judged, at, finish=done)
 
-    def _judge_all(self, receipts: Sequence[SignedReceipt], transmittal: Transmittal, transmittal_digest: str, at: datetime) -> list[Judged]:
+    def _judge_all(
+        self, receipts: Sequence[SignedReceipt], transmittal: Transmittal, transmittal_digest: str, at: datetime
+    ) -> list[Judged]:
         return [judge(signed, parse(signed), transmittal, transmittal_digest, self._rooms.standing, at) for signed in receipts]
 
     async def _take_one(self, peer: str, signed: SignedReceipt) -> ReceiptAnswer:
@@ -129,9 +133,7 @@ class Taking:
     def _move(self, receipt: Receipt, at: datetime) -> Advance:
         move = MOVES[receipt.event]
         assert receipt.recipient is not None
-        return Advance(
-            direction="out", exchange=receipt.exchange, recipient=receipt.recipient, expect=move.sources, to=move.target, at=at
-        )
+        return Advance(direction="out", exchange=receipt.exchange, recipient=receipt.recipient, expect=move.sources, to=move.target, at=at)
 
     async def _record_late(self, judged: Sequence[Judged], at: datetime, closing: tuple[Change, ...]) -> None:
         """At least one passage was elsewhere: look at each against the state it is in."""

@@ -72,7 +72,9 @@ def issue(
     return Judged(receipt=receipt, digest=digest(suite.digest, body), signed=SignedReceipt(body=body, signature=signature))
 
 
-def judge(signed: SignedReceipt, receipt: Receipt, transmittal: Transmittal, transmittal_digest: str, standing: Standing, now: datetime) -> Judged:
+def judge(
+    signed: SignedReceipt, receipt: Receipt, transmittal: Transmittal, transmittal_digest: str, standing: Standing, now: datetime
+) -> Judged:
     """Verify one received receipt against the exchange it speaks of. Raises Unverified, Malformed, NotEntitled, CertificateProblem."""
     suite = suite_named(transmittal.suite)
     if receipt.transmittal != transmittal_digest or receipt.exchange != transmittal.id:
@@ -108,4 +110,3 @@ def kept(judged: Judged, direction: str, at: datetime) -> KeepReceipt:
 def parse(signed: SignedReceipt) -> Receipt:
     """The receipt those bytes spell. Raises Malformed."""
     return Receipt.from_bytes(signed.body)
-
