@@ -15,13 +15,14 @@ from itertools import pairwise
 
 from cryptography.hazmat import asn1
 
+from crypto.envelopes import MAX_ENVELOPE
 from crypto.errors import Malformed
+from crypto.signed_data import MAX_SIGNED_DATA
 from gateway.core.canonical import MAX_WIRE_BYTES
 from gateway.core.transmittal import MAX_RECIPIENTS
 
 LENGTH_BYTES = 4
-MAX_NRO = 64 * 1024  # signature, certificate and time-stamp token take 3 to 8 KiB; archive data may add to them
-MAX_ENVELOPE = 4 * 1024  # one wrapped key with issuer and serial takes a few hundred bytes
+MAX_NRO = MAX_SIGNED_DATA
 MAX_ORG_BYTES = 18
 MAX_COVER = MAX_WIRE_BYTES + MAX_NRO + MAX_RECIPIENTS * (MAX_ENVELOPE + 32) + 64  # 32, 64: tags and lengths, each counted at its largest
 

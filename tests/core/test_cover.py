@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crypto.envelopes import MAX_ENVELOPE
 from crypto.errors import Malformed
-from gateway.core.cover import MAX_COVER, MAX_ENVELOPE, MAX_NRO, Cover
+from gateway.core.cover import MAX_COVER, MAX_NRO, Cover
 from gateway.core.transmittal import MAX_RECIPIENTS
 from tests.core.samples import FINANCE, HEALTH
 
