@@ -1,4 +1,4 @@
-"""The user's ``document.json``: what an office puts beside the files it wants sent (docs/office-folder.md).
+"""The user's ``document.json``: what an office puts beside the files it wants sent.
 
 A friendly reader: JSON in any order and layout, levels and urgencies by id or in Chinese, short field names; nothing is guessed. All
 that is wrong is said at once, each with what mends it. What comes out is a DocumentDraft whose document obeys every rule.
