@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -79,18 +80,13 @@ class Journal:
         The caller holds the home lock. Raises NewerDatabase, JournalStopped.
         """
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # for its owner alone from the first byte on
-        connection = schema.connect(path).connect()
         log = AuditLog(log_key, origin, mark)
-        try:
+        with _translating(path), ExitStack() as undo:
+            connection = undo.enter_context(schema.connect(path).connect())
             with connection.begin():
                 schema.prepare(connection)
                 log.restore(connection, connection.connection.cursor())
-        except DBAPIError as error:
-            connection.close()
-            raise JournalStopped(f"the database {path.name} cannot be read: {error.orig}") from error
-        except BaseException:
-            connection.close()
-            raise
+            undo.pop_all()
         return cls(connection, log, Headroom(path.parent, min_free), on_commit)
 
     @property
@@ -120,6 +116,8 @@ class Journal:
         self._desk.close()
         self._stopped = self._stopped or "the journal is closed"
         self._log.close()
+        with suppress(self._database):
+            self._cursor.close()
         self._connection.close()
         self._connection.engine.dispose()
 
@@ -204,7 +202,18 @@ class Journal:
 
     def _stop(self, error: BaseException) -> None:
         self._stopped = f"the journal stopped: {error}"
-        self._connection.invalidate()  # the driver's connection goes with whatever transaction it still holds
+        # The driver's connection goes with whatever transaction it still holds, and only once no cursor keeps it alive.
+        with suppress(self._database):
+            self._cursor.close()
+        self._connection.invalidate()
+
+
+@contextmanager
+def _translating(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise JournalStopped(f"the database {path.name} cannot be read: {error.orig}") from error
 
 
 def _check(step: Step) -> None:

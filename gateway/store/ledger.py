@@ -48,6 +48,7 @@ class Ledger:
     def close(self) -> None:
         """Answer what was asked, then end. Harmless twice."""
         self._desk.close()
+        self._cursor.close()
         self._connection.close()
         self._engine.dispose()
 

@@ -15,14 +15,14 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from crypto.errors import YizhanError
+from crypto.errors import Malformed, YizhanError
 from crypto.merkle import Frontier, leaf_hash, root_from
 from crypto.notes import Checkpoint, LogKey, make_checkpoint, open_checkpoint
 from gateway.core.errors import JournalStopped
 from gateway.core.leaf import Leaf
 from gateway.store import schema
 from gateway.store.mark import Mark, MarkFile, read_mark
-from gateway.store.proofs import STORED_LEVEL, StoredTree
+from gateway.store.proofs import STORED_LEVEL, StoredTree, TreeDamaged
 from gateway.store.statements import Row
 
 
@@ -96,8 +96,13 @@ class AuditLog:
         2. Its leaves and stored hashes make the root that its last checkpoint states under our key.
         3. The mark is not ahead of it, and names a root this tree went through.
         """
+        try:
+            self._restore(connection, StoredTree(cursor, connection.dialect))
+        except (TreeDamaged, Malformed) as error:
+            raise JournalStopped(f"the log in the database is damaged ({error}): run audit verify") from error
+
+    def _restore(self, connection: Connection, tree: StoredTree) -> None:
         self._check_origin(connection)
-        tree = StoredTree(cursor, connection.dialect)
         size = connection.scalar(select(func.coalesce(func.max(schema.leaves.c.idx) + 1, 0))) or 0
         self._frontier = _frontier(tree, size)
         self._check_checkpoint(connection)

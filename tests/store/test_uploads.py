@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from crypto.errors import Malformed
+from gateway.core.errors import NoRoom, TooManyUploads
+from gateway.store.blobs import READ_PIECE, FolderBlobs
+from gateway.store.files import Headroom
+from gateway.store.uploads import FolderUploads
+from tests.store.disk import watch
+
+KEY = "gw-finance/sm3:" + "0" * 64
+
+
+def uploads(folder: Path, min_free: int = 0, **limits: int) -> FolderUploads:
+    return FolderUploads(folder / "uploads", FolderBlobs(folder / "blobs", Headroom(folder, min_free)), **limits)
+
+
+def test_an_upload_goes_on_after_a_restart_at_its_synced_offset(tmp_path):
+    upload = uploads(tmp_path).begin(KEY, b"the cover", 10)
+    upload.write(b"abcd")
+    assert upload.sync() == 4
+    upload.write(b"efg")  # the process dies before the next sync
+    again = uploads(tmp_path).open(KEY)
+    assert again is not None
+    assert (again.key, again.cover, again.size, again.offset) == (KEY, b"the cover", 10, 4)
+    again.write(b"EFGHIJ")
+    assert b"".join(again.read()) == b"abcdEFGHIJ"
+    name = again.finish()
+    home = uploads(tmp_path)
+    assert b"".join(home.blobs.read(name)) == b"abcdEFGHIJ"
+    assert home.open(KEY) is None
+    assert list(home.folder.iterdir()) == []
+
+
+def test_finishing_syncs_the_bytes_before_they_get_a_name(tmp_path, monkeypatch):
+    upload = uploads(tmp_path).begin(KEY, b"", 1)
+    upload.write(b"a")
+    calls = watch(monkeypatch, tmp_path)
+    name = upload.finish()
+    part = calls[0].removeprefix("sync ")
+    assert calls == [f"sync {part}", f"rename {part} blobs/{name[:2]}/{name}", f"sync blobs/{name[:2]}"]
+
+
+def test_the_same_key_is_one_upload_and_another_key_none(tmp_path):
+    home = uploads(tmp_path)
+    upload = home.begin(KEY, b"", 1)
+    assert home.open(KEY) is upload
+    assert home.open("gw-health/sm3:" + "0" * 64) is None
+
+
+def test_begin_starts_over(tmp_path):
+    home = uploads(tmp_path)
+    home.begin(KEY, b"old", 5).write(b"abc")
+    fresh = home.begin(KEY, b"new", 6)
+    assert (fresh.offset, fresh.cover, b"".join(fresh.read())) == (0, b"new", b"")
+
+
+def test_reset_goes_back_to_nothing_also_over_a_restart(tmp_path):
+    upload = uploads(tmp_path).begin(KEY, b"", 6)
+    upload.write(b"abcdef")
+    upload.sync()
+    upload.reset()
+    again = uploads(tmp_path).open(KEY)
+    assert again is not None
+    assert again.offset == 0
+    again.write(b"ABCDEF")
+    assert b"".join(again.read()) == b"ABCDEF"
+
+
+def test_more_than_announced_is_refused_and_changes_nothing(tmp_path):
+    upload = uploads(tmp_path).begin(KEY, b"", 3)
+    with pytest.raises(Malformed):
+        upload.write(b"abcd")
+    assert upload.offset == 0
+    with pytest.raises(AssertionError, match="internal"):
+        upload.finish()
+
+
+def test_a_large_upload_is_read_in_pieces(tmp_path):
+    data = os.urandom(2 * READ_PIECE + 3)
+    upload = uploads(tmp_path).begin(KEY, b"", len(data))
+    upload.write(data)
+    assert [len(piece) for piece in upload.read()] == [READ_PIECE, READ_PIECE, 3]
+    assert b"".join(upload.read()) == data
+
+
+def test_a_peer_holds_only_so_many(tmp_path):
+    home = uploads(tmp_path, max_open=3, max_open_a_peer=2)
+    first = home.begin("gw-a/1", b"", 1)
+    home.begin("gw-a/2", b"", 1)
+    with pytest.raises(TooManyUploads) as caught:
+        home.begin("gw-a/3", b"", 1)
+    assert caught.value.peer == "gw-a"
+    home.begin("gw-b/1", b"", 1)
+    with pytest.raises(TooManyUploads):
+        home.begin("gw-c/1", b"", 1)
+    first.discard()
+    first.discard()
+    home.begin("gw-c/1", b"", 1)
+
+
+def test_room_is_set_aside_before_the_first_byte_and_again_after_a_restart(tmp_path):
+    free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+    size = free // 3
+    home = uploads(tmp_path, free // 2)
+    home.begin(KEY, b"", size)
+    with pytest.raises(NoRoom):
+        home.begin("gw-b/1", b"", size)
+    assert home.open("gw-b/1") is None
+    restarted = uploads(tmp_path, free // 2)
+    with pytest.raises(NoRoom):
+        restarted.begin("gw-b/1", b"", size)
+    again = restarted.open(KEY)
+    assert again is not None
+    again.discard()
+    restarted.begin("gw-b/1", b"", size).discard()
+
+
+@pytest.mark.parametrize("suffix", [".part", ".cover", ".offset"])
+def test_what_a_crash_left_incomplete_is_never_trusted(tmp_path, suffix):
+    home = uploads(tmp_path)
+    upload = home.begin(KEY, b"", 4)
+    upload.write(b"abcd")
+    upload.sync()
+    home.close()
+    next(home.folder.glob(f"*{suffix}")).unlink()
+    again = uploads(tmp_path)
+    found = again.open(KEY)
+    if suffix == ".offset":
+        assert found is not None
+        assert found.offset == 0
+    else:
+        assert found is None
+        assert list(again.folder.iterdir()) == []
+
+
+def test_a_damaged_offset_means_the_start(tmp_path):
+    home = uploads(tmp_path)
+    upload = home.begin(KEY, b"", 4)
+    upload.write(b"ab")
+    upload.sync()
+    home.close()
+    next(home.folder.glob("*.offset")).write_bytes(b"000zz")
+    again = uploads(tmp_path).open(KEY)
+    assert again is not None
+    assert again.offset == 0
+
+
+def test_an_offset_beyond_the_bytes_is_cut_down(tmp_path):
+    home = uploads(tmp_path)
+    upload = home.begin(KEY, b"", 4)
+    upload.write(b"ab")
+    upload.sync()
+    home.close()
+    next(home.folder.glob("*.part")).write_bytes(b"a")
+    again = uploads(tmp_path).open(KEY)
+    assert again is not None
+    assert again.offset == 1
+
+
+def test_uploads_nobody_continues_are_swept(tmp_path):
+    home = uploads(tmp_path)
+    upload = home.begin(KEY, b"", 4)
+    touched = next(home.folder.glob("*.part")).stat().st_mtime
+    assert home.sweep(touched - 1) == 0
+    assert home.sweep(touched + 1) == 1
+    assert home.open(KEY) is None
+    upload.discard()
+    assert list(home.folder.iterdir()) == []
