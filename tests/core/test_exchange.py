@@ -49,6 +49,13 @@ def test_an_event_takes_one_edge() -> None:
         assert advance(edge.direction, edge.source, edge.event) is edge.target
 
 
+def test_an_event_of_a_receipt_has_one_target_a_side() -> None:
+    for direction in ("out", "in"):
+        for event in RECEIPT_EVENTS:
+            targets = {edge.target for edge in TRANSITIONS if (edge.direction, edge.event) == (direction, event)}
+            assert len(targets) <= 1, (direction, event)
+
+
 def test_states_that_are_not_final_can_be_left() -> None:
     for direction in ("out", "in"):
         for state in _states(direction):  # type: ignore[arg-type]
