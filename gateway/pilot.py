@@ -83,12 +83,13 @@ class Enrolment:
 class PilotAuthority:
     """An existing pilot authority. Commands of several processes wait for each other; every change is durable on return."""
 
-    __slots__ = ("folder", "listen", "suite")
+    __slots__ = ("_keys", "folder", "listen", "suite")
 
     def __init__(self, folder: Path, record: Record) -> None:
         self.folder = folder
         self.suite = suite_named(record.suite)
         self.listen = record.listen
+        self._keys: dict[str, PrivateKey] = {}  # decrypting one takes a tenth of a second
 
     # ---- making and opening --------------------------------------------------------------------------------------------------------
 
@@ -127,6 +128,7 @@ class PilotAuthority:
         self._keep(name, private, root.issue(private.public, profile, subject, at, AUTHORITY_DAYS))
 
     def _keep(self, name: str, private: PrivateKey, certificate: Certificate) -> None:
+        self._keys[name] = private
         write_atomic(self.folder / "keys" / f"{name}.pem", private.to_pkcs8(self._passphrase()), mode=0o600)
         write_atomic(self.folder / "certs" / f"{name}.pem", certificate.pem)
 
@@ -166,7 +168,9 @@ class PilotAuthority:
         return KeySigner(self._private(name), self.certificate(name))
 
     def _private(self, name: str) -> PrivateKey:
-        return PrivateKey.from_pkcs8((self.folder / "keys" / f"{name}.pem").read_bytes(), self._passphrase())
+        if name not in self._keys:
+            self._keys[name] = PrivateKey.from_pkcs8((self.folder / "keys" / f"{name}.pem").read_bytes(), self._passphrase())
+        return self._keys[name]
 
     def _root(self, suite: str) -> IssuingAuthority:
         return IssuingAuthority.load(self._private(f"root-{suite}"), self.certificate(f"root-{suite}"))
