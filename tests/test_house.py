@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = SETTINGS["project"]
 
 
 def pins(lock: Path) -> dict[str, list[str]]:
@@ -58,4 +59,14 @@ def test_every_direct_dependency_is_explained():
 
 def test_decisions_are_numbered_without_gaps():
     numbers = [int(path.name[:4]) for path in sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))]
-    assert numbers == list(range(1, len(numbers) + 1))
+    assert numbers == list(range(len(numbers)))  # 0 is the template
+
+
+def test_every_module_of_the_gateway_has_its_place_in_the_order_of_imports():
+    contracts = SETTINGS["tool"]["importlinter"]["contracts"]
+    placed = {module.strip() for layer in contracts[0]["layers"] for module in re.split("[:|]", layer)}
+    tops = {f"gateway.{path.stem}" for path in (ROOT / "gateway").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    tops -= {"gateway.__init__"}
+    assert tops <= placed
+    above = {module for module in tops if module not in {"gateway.store", "gateway.net", "gateway.flow", "gateway.core"}}
+    assert above - {"gateway.app"} <= set(contracts[1]["source_modules"])
