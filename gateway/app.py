@@ -19,7 +19,7 @@ from adapters.folder import FolderOffice
 from crypto.certificates import ChainCache
 from crypto.sm2 import engine as sm2_engine
 from gateway.config import split_address
-from gateway.core.directory import Directory
+from gateway.core.directory import Directory, DirectoryError
 from gateway.core.errors import BadConfiguration
 from gateway.flow.agenda import Agenda
 from gateway.flow.clockguard import ClockGuard
@@ -117,7 +117,7 @@ class Gateway:
                 rooms.standing.accepts_work = False
                 rooms.agenda.stop()
                 await asyncio.wait(loops, timeout=GRACE_SECONDS)
-                await self._drain(group)
+                await self._drain(journey)
             if stopped_well:
                 await journey.watching.stopped()
             return 0 if stopped_well else 1
@@ -135,10 +135,9 @@ class Gateway:
         told.cancel()
         return told_to
 
-    async def _drain(self, group: asyncio.TaskGroup) -> None:
+    async def _drain(self, journey: Journey) -> None:
         """Let what runs end within the grace period."""
-        mine = asyncio.current_task()
-        running = [task for task in asyncio.all_tasks() if task is not mine and task in group._tasks]
+        running = journey.running()
         if running:
             _, late = await asyncio.wait(running, timeout=GRACE_SECONDS)
             for task in late:
@@ -170,7 +169,7 @@ class Gateway:
         link = PeerClient(
             home.tls(),
             lambda gateway: _address(standing.directory, gateway),
-            lambda gateway: standing.directory.tls_fingerprints(gateway),
+            standing.directory.tls_fingerprints,
             limits=CallLimits(connections=config.limits.in_flight_per_peer),
         )
         down.push_async_callback(link.close)
@@ -233,7 +232,7 @@ class Gateway:
         peers = PeerServer(
             self._home.tls(),
             journey.inbound,
-            lambda gateway: rooms.standing.directory.tls_fingerprints(gateway),
+            rooms.standing.directory.tls_fingerprints,
             limits=limits,
             gauges=self._metrics,
             proofs=journey.inbound.proof,
@@ -275,6 +274,6 @@ def _write(path: Path, text: str) -> None:
 def _address(directory: Directory, gateway: str) -> str | None:
     try:
         links = directory.gateway(gateway).links
-    except Exception:
+    except DirectoryError:
         return None
-    return next((link.url for link in links if link.kind == "https"), None)
+    return links[0].url if links else None

@@ -86,7 +86,7 @@ class Renewal:
                 previous=standing.directory,
             )
         except Equivocation as error:
-            log.error("the directory authority contradicts itself: %s", error)
+            log.critical("the directory authority contradicts itself: %s", error)
             leaf = self._leaves.leaf(LeafKind.EQUIVOCATION, now, "refused")
             await self._rooms.record(Step(changes=(), leaves=(leaf,)))
             raise
@@ -118,7 +118,7 @@ class Renewal:
             for certificate in ours:
                 chains.verify(certificate, at=now, now=now, purpose=Purpose.SIGN)
         except Revoked as error:
-            log.error("a certificate of ours is revoked: %s", error)
+            log.critical("a certificate of ours is revoked: %s", error)
         except (RemoteError, LocalError) as error:
             log.warning("revocation list %s is not adopted: %s", name, error)
             return False

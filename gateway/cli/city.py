@@ -92,7 +92,7 @@ class City:
         output: IO[bytes] = self._logs.enter_context((self.folder / f"{name}.log").open("ab"))
         command = [sys.executable, "-m", module, *arguments]
         # A session of its own: Ctrl-C at the terminal is for the demo, which then ends its processes one by one.
-        self.processes[name] = subprocess.Popen(
+        self.processes[name] = subprocess.Popen(  # noqa: S603  # our own interpreter and our own words
             command,
             stdout=subprocess.PIPE if talk else output,
             stderr=output,

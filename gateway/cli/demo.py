@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace, voice: Voice) -> int:
         result, good = _show(Story(city, datetime.now(UTC).date()), voice)
         if arguments.json_file:
             arguments.json_file.write_text(as_json(result), encoding="utf-8")
-        _summary(good, time.monotonic() - began, folder, voice)
+        _summary(good=good, seconds=time.monotonic() - began, folder=folder, voice=voice)
         if not arguments.once and sys.stdout.isatty():
             _stay(city, voice)
     return OK if good else PROBLEM
@@ -196,7 +196,7 @@ def _tell_tampering(tampering: list[tuple[str, bool, str]], voice: Voice) -> Non
         voice.say(f"  {zh[what]}：{'已发现' if found else '未发现！'}（{how}）", f"  {what}: {'found' if found else 'NOT FOUND'} ({how})")
 
 
-def _summary(good: bool, seconds: float, folder: Path, voice: Voice) -> None:
+def _summary(*, good: bool, seconds: float, folder: Path, voice: Voice) -> None:
     if good:
         voice.say(f"\n全部成立，用时 {seconds:.0f} 秒。", f"\nAll of it held, in {seconds:.0f} s.")
     else:

@@ -211,7 +211,7 @@ class Story:
     def tampering(self, sent: Sent) -> Iterator[tuple[str, bool, str]]:
         """One byte flipped in a copy of a gateway's records, twice: (what, found, how it was named)."""
         victim = self._home(sent.recipients[0])
-        yield ("a byte of a stored document", *_flip_document(victim, sent.exchange, self._city.folder / "tampered-document"))
+        yield ("a byte of a stored document", *_flip_document(victim, self._city.folder / "tampered-document"))
         yield ("a byte of the audit log", *_flip_leaf(victim, self._city.folder / "tampered-log"))
 
     def _home(self, agency: Agency) -> Home:
@@ -245,7 +245,7 @@ def _records_of(home: Home, target: Path) -> Path:
     return target
 
 
-def _flip_document(home: Home, exchange: str, target: Path) -> tuple[bool, str]:
+def _flip_document(home: Home, target: Path) -> tuple[bool, str]:
     records = _records_of(home, target)
     blob = max((path for path in (records / "blobs").rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
     with blob.open("r+b") as stream:

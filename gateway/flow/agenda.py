@@ -49,6 +49,7 @@ class Agenda:
         self._order = itertools.count()
         self._group: asyncio.TaskGroup | None = None
         self._stopping = False
+        self.running: set[asyncio.Task[None]] = set()
 
     def handle(self, kind: WorkKind, handler: Handler) -> None:
         """Name the handler of a kind. It settles the work itself: finishing or postponing it in the journal."""
@@ -95,7 +96,7 @@ class Agenda:
     def depth(self) -> dict[tuple[str, str], tuple[int, datetime | None]]:
         """Waiting works and the oldest due moment, by (kind, peer)."""
         depths: dict[tuple[str, str], tuple[int, datetime | None]] = {}
-        works = [work for work in self._present.values()] + [work for _, work in self._later.values()]
+        works = list(self._present.values()) + [work for _, work in self._later.values()]
         for work in works:
             count, oldest = depths.get((work.kind, work.peer), (0, None))
             depths[work.kind, work.peer] = (count + 1, work.due if oldest is None else min(oldest, work.due))
@@ -129,7 +130,9 @@ class Agenda:
         heapq.heappush(lane.waiting, (-work.priority, next(self._order), work))
         if lane.busy < lane.width:
             lane.busy += 1
-            self._group.create_task(self._drain(lane), name=f"{work.kind} {work.peer}")
+            task = self._group.create_task(self._drain(lane), name=f"{work.kind} {work.peer}")
+            self.running.add(task)
+            task.add_done_callback(self.running.discard)
 
     async def _drain(self, lane: _Lane) -> None:
         try:
@@ -145,7 +148,7 @@ class Agenda:
         failure: Exception | None = None
         try:
             await self._handlers[work.kind](work)
-        except Exception as error:  # the outermost loop of a worker: one poisoned work must not stop its lane
+        except Exception as error:  # noqa: BLE001  # the outermost loop of a worker: one poisoned work must not stop its lane
             failure = error
         self.done(work)
         if failure is not None:

@@ -28,7 +28,7 @@ class ClockGuard:
         self._mono = 0.0
         self._newest_leaf: datetime | None = None
 
-    def saw_token(self, stamped: datetime, now: datetime, mono: float) -> None:
+    def saw_token(self, stamped: datetime, mono: float) -> None:
         """A verified token gave this time, just now."""
         self._stamped, self._mono = stamped, mono
 

@@ -21,7 +21,7 @@ from gateway.flow.opening import party
 from gateway.flow.ports import ExchangeRow, Parcel, Pending
 from gateway.flow.private import open_private
 from gateway.flow.rooms import Rooms
-from gateway.flow.sealing import Ready
+from gateway.flow.standing import Standing
 from gateway.flow.taking import Taking
 from gateway.flow.witness import issue, kept
 
@@ -58,7 +58,7 @@ class Delivering:
             await self._wait(work, answer)
             return
         try:
-            await self._taking.take_answer(work.exchange, transmittal, transmittal_digest, answer.receipts, work.key)
+            await self._taking.take_answer(transmittal, transmittal_digest, answer.receipts, work.key)
         except RemoteError as error:
             raise PeerProblem(f"the answer of {work.peer} does not hold: {error}", problem="bad-answer", retryable=True) from error
         rooms.gauges.bytes_moved("out", work.peer, content.size)
@@ -76,7 +76,9 @@ class Delivering:
             return None
         envelopes = await self._rooms.ledger.envelopes("out", exchange)
         content = await self._rooms.ledger.content("out", exchange)
-        assert row.nro is not None and row.transmittal_digest is not None and content is not None
+        assert row.nro is not None
+        assert row.transmittal_digest is not None
+        assert content is not None
         return Transmittal.from_bytes(row.transmittal), row.transmittal_digest, row.nro, envelopes, content, None
 
     @staticmethod
@@ -106,18 +108,8 @@ class Delivering:
     async def _still_cleared(self, work: Work, transmittal: Transmittal, clearance: Clearance | None, recipients: tuple[str, ...]) -> bool:
         """The clearance is checked before each attempt; when policy or directory changed, policy is asked again."""
         rooms, at, standing = self._rooms, self._rooms.clock.now(), self._rooms.standing
-        if clearance is not None:
-            try:
-                clearance.check(
-                    policy_digest=standing.policy.digest,
-                    directory_version=standing.directory.version,
-                    at=at,
-                    metadata_digest=clearance.metadata_digest,
-                    recipients=recipients,
-                )
-                return True
-            except ClearanceVoid:
-                pass
+        if clearance is not None and _holds(clearance, standing, at, recipients):
+            return True
         row = await rooms.ledger.exchange("out", work.exchange)
         assert row is not None
         verdict = decide(standing.policy, self._question(row, transmittal, recipients, at))
@@ -230,3 +222,18 @@ class Delivering:
             return
         rooms.gauges.outcome("out", to, transmittal.level, work.peer)
         rooms.agenda.add(report)
+
+
+def _holds(clearance: Clearance, standing: Standing, at: datetime, recipients: tuple[str, ...]) -> bool:
+    """Whether a clearance still covers sending to these; where it does not, policy is asked again."""
+    try:
+        clearance.check(
+            policy_digest=standing.policy.digest,
+            directory_version=standing.directory.version,
+            at=at,
+            metadata_digest=clearance.metadata_digest,
+            recipients=recipients,
+        )
+    except ClearanceVoid:
+        return False
+    return True

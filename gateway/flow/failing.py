@@ -46,7 +46,7 @@ class Failing:
         else:
             log.error("%s: attempt %d failed unexpectedly", work.key, work.attempts + 1, exc_info=error)
         at = self._clock.now()
-        moment = next_attempt(work.attempts + 1, at, random.random())
+        moment = next_attempt(work.attempts + 1, at, random.random())  # noqa: S311  # jitter, not a secret
         final = isinstance(error, PeerProblem) and not error.facts.get("retryable", True)
         hook = self._give_up.get(work.kind)
         if hook is not None and (moment is None or final):

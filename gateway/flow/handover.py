@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from datetime import datetime
-from typing import cast
 
 from crypto.suites import suite_named
 from gateway.core.content import PartData, PartEnded, PartStarted
@@ -13,7 +12,6 @@ from gateway.core.errors import PeerProblem, Superseded
 from gateway.core.exchange import TRANSITIONS, Event, State
 from gateway.core.explain import explain
 from gateway.core.leaf import Actor, LeafKind
-from gateway.core.receipt import EventName
 from gateway.core.step import Advance, Change, Finish, Schedule, Step, StoredContent, Work
 from gateway.core.transmittal import Transmittal
 from gateway.flow.leaves import Leaves
@@ -72,7 +70,8 @@ class HandOver:
     def _parts(self, warm: Warm, content: StoredContent | None) -> Iterator[OpenedPart]:
         if warm.parts is not None:
             return (OpenedPart(entry=entry, chunks=iter((data,))) for entry, data in warm.parts)
-        assert content is not None and warm.transmittal.content is not None
+        assert content is not None
+        assert warm.transmittal.content is not None
         chunks = iter((content.inline,)) if content.inline is not None else self._rooms.blobs.read(content.blob or "")
         events = reopen(warm.key, chunks, warm.transmittal.content.manifest, suite_named(warm.transmittal.suite))
         return _by_part(events)
@@ -84,7 +83,8 @@ class HandOver:
             return None
         transmittal = Transmittal.from_bytes(row.transmittal)
         receipts = await self._rooms.ledger.receipts("in", exchange)
-        assert row.own_key is not None and row.transmittal_digest is not None
+        assert row.own_key is not None
+        assert row.transmittal_digest is not None
         return Warm(
             document=open_private(self._rooms.standing, exchange, row.private).document,
             key=kept_key(self._rooms.standing, exchange, suite_named(transmittal.suite), row.own_key),

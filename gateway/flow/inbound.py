@@ -7,6 +7,7 @@ answer carries the receipts, so 200 means durable and good.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
@@ -21,9 +22,10 @@ from gateway.core.explain import Reason
 from gateway.core.leaf import Leaf, LeafKind
 from gateway.core.receipt import EventName
 from gateway.core.step import Change, KeepSealed, OpenExchange, Schedule, Step, StoredContent, Work
+from gateway.core.transmittal import Transmittal
 from gateway.flow.leaves import Leaves, word
 from gateway.flow.opening import Examined, Opened, Refused, Warm, examine, open_content
-from gateway.flow.ports import Answer, ExchangeRow, Pending, Receipted, ReceiptAnswer, SignedReceipt, Upload
+from gateway.flow.ports import Answer, ExchangeRow, Pending, ReceiptAnswer, Receipted, SignedReceipt, Upload
 from gateway.flow.private import Private, seal_private
 from gateway.flow.rooms import Rooms
 from gateway.flow.sealing import INLINE_CONTENT, keep_key
@@ -61,7 +63,7 @@ class Inbound:
 
     async def offset(self, peer: str, exchange: str, transmittal_digest: str) -> int:
         """How far an upload has come. An upload belongs to (peer, transmittal digest); to anyone else it does not exist."""
-        return (await self._upload(peer, transmittal_digest)).offset
+        return (await self._upload(peer, exchange, transmittal_digest)).offset
 
     async def append(self, peer: str, exchange: str, transmittal_digest: str, offset: int, chunks: AsyncIterator[bytes]) -> Answer:
         """Bytes from ``offset`` on."""
@@ -74,7 +76,7 @@ class Inbound:
         if lock.locked():
             raise ProblemError("busy", "another request is writing this upload", retryable=True)
         async with lock:
-            upload = await self._upload(peer, transmittal_digest)
+            upload = await self._upload(peer, exchange, transmittal_digest)
             if offset != upload.offset:
                 raise ProblemError("offset-mismatch", f"at {upload.offset}, not {offset}", retryable=True, offset=upload.offset)
             await self._receive(upload, chunks, peer)
@@ -101,7 +103,8 @@ class Inbound:
         if receipt is None or row is None or receipt.leaf is None or peer not in self._parties(row):
             raise ProblemError("not-found", f"no receipt {digest} that is the business of {peer}", retryable=False)
         leaf, checkpoint = await ledger.leaf(receipt.leaf), await ledger.checkpoint_over(receipt.leaf)
-        assert leaf is not None and checkpoint is not None
+        assert leaf is not None
+        assert checkpoint is not None
         return leaf, await ledger.proof(receipt.leaf, checkpoint)
 
     def _parties(self, row: ExchangeRow) -> frozenset[str]:
@@ -205,9 +208,9 @@ class Inbound:
     def _open_or_begin(self, key: str, cover: bytes, size: int) -> Upload:
         return self._rooms.uploads.open(key) or self._rooms.uploads.begin(key, cover, size)
 
-    async def _upload(self, peer: str, transmittal_digest: str) -> Upload:
+    async def _upload(self, peer: str, exchange: str, transmittal_digest: str) -> Upload:
         upload = await asyncio.to_thread(self._rooms.uploads.open, _upload_key(peer, transmittal_digest))
-        if upload is None:
+        if upload is None or Transmittal.from_bytes(Cover.from_bytes(upload.cover).transmittal).id != exchange:
             raise ProblemError("not-found", "no such upload", retryable=False)
         return upload
 
@@ -272,7 +275,8 @@ class Inbound:
         return opened, self._state(examined, "ContentConsignment", now), place
 
     def _store(self, examined: Examined, source: Sequence[bytes] | Upload) -> StoredContent:
-        assert not isinstance(source, tuple) and examined.transmittal.content is not None
+        assert not isinstance(source, tuple)
+        assert examined.transmittal.content is not None
         return StoredContent(size=examined.transmittal.content.size, blob=source.finish())  # type: ignore[union-attr]
 
     def _store_blob(self, content: bytes) -> StoredContent:
@@ -364,10 +368,8 @@ class Inbound:
         transmittal = examined.transmittal
         changes = (self._opening(examined, State.HELD, now, b""), self._sealed(examined, None, None))
         leaf = self._leaves.arrived(LeafKind.HELD, now, transmittal, examined.digest, examined.hold)
-        try:
+        with contextlib.suppress(AlreadyOpen):
             await self._rooms.record(Step(changes=changes, leaves=(leaf,)))
-        except AlreadyOpen:
-            pass
         self._rooms.gauges.outcome("in", State.HELD, transmittal.level, transmittal.sender.gateway)
         return Pending(state="held", offset=0)
 

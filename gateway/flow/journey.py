@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
 
 from gateway.flow.delivering import Delivering
 from gateway.flow.handover import HandOver
@@ -57,17 +57,17 @@ class Journey:
 
     async def run(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         """Walk and watch until ``stop``."""
-        loops: tuple[tuple[str, Callable[[asyncio.TaskGroup, asyncio.Event], Awaitable[None]]], ...] = (
-            ("tray", self._walk_tray),
-            ("acts", self._walk_acts),
-            ("clock", self._watch_clock),
-            ("expiry", self._watch_expiry),
+        tasks = (
+            group.create_task(self._walk_tray(group, stop), name="tray"),
+            group.create_task(self._walk_acts(stop), name="acts"),
+            group.create_task(self._watch_clock(stop), name="clock"),
+            group.create_task(self._watch_expiry(stop), name="expiry"),
         )
-        tasks = [asyncio.ensure_future(loop(group, stop)) for _, loop in loops]
-        for (name, _), task in zip(loops, tasks, strict=True):
-            if isinstance(task, asyncio.Task):
-                task.set_name(name)
-        await asyncio.gather(*tasks)
+        await asyncio.wait(tasks)
+
+    def running(self) -> set[asyncio.Task[None]]:
+        """Works and offers being done now; what is left of them after the grace period is due at the next start."""
+        return self._rooms.agenda.running | self.outbound.running
 
     async def _walk_tray(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -78,7 +78,7 @@ class Journey:
                 log.exception("walking the tray")
             await rest(stop, 0.02 if begun else self._poll)
 
-    async def _walk_acts(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+    async def _walk_acts(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
                 await self.handover.take_acts()
@@ -86,12 +86,12 @@ class Journey:
                 log.exception("walking the acts")
             await rest(stop, self._poll)
 
-    async def _watch_clock(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+    async def _watch_clock(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             held = await self.watching.attempt("time authority", self.watching.stamp_checkpoint)
             await rest(stop, STAMP_EVERY if held else CLOCK_RETRY)
 
-    async def _watch_expiry(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+    async def _watch_expiry(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             await self.watching.attempt("expiry", self.watching.expire)
             await rest(stop, EXPIRE_EVERY)
@@ -99,7 +99,5 @@ class Journey:
 
 async def rest(stop: asyncio.Event, seconds: float) -> None:
     """Sleep that ``stop`` ends."""
-    try:
+    with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        pass

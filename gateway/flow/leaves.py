@@ -32,7 +32,7 @@ class Leaves:
         fields.setdefault("actor", Actor(id=self._standing.gateway, role="gateway", auth="self"))
         return Leaf(kind=kind, at=format_time(at), outcome=outcome, **fields)
 
-    def offer_refused(self, at: datetime, source: str, reasons: Sequence[Reason]) -> Leaf:
+    def offer_refused(self, at: datetime, reasons: Sequence[Reason]) -> Leaf:
         """What the office offered never became an exchange."""
         return self.leaf(LeafKind.REFUSED, at, "refused", reason=_code(reasons), policy=self._policy(), src=self._standing.organisation)
 

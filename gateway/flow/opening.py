@@ -169,7 +169,8 @@ def open_content(examined: Examined, chunks: Iterator[bytes], standing: Standing
     try:
         if failure is not None:
             raise failure
-        assert decryptor is not None and key is not None
+        assert decryptor is not None
+        assert key is not None
         decryptor.finalize()
         reader.finish()
         if watch.manifest is None:

@@ -20,7 +20,7 @@ from crypto.suites import SUITES
 from gateway.core.document import Document
 from gateway.core.errors import AlreadyOpen, OfferGone, PartChanged, Superseded
 from gateway.core.exchange import State
-from gateway.core.explain import Reason, explain, explain_error
+from gateway.core.explain import Reason, explain_error
 from gateway.core.leaf import Leaf
 from gateway.core.manifest import PartEntry
 from gateway.core.policy import Clearance, Hold, PartFacts, Question, Refusal, Verdict, decide
@@ -29,9 +29,9 @@ from gateway.flow.leaves import Leaves
 from gateway.flow.office import Desk
 from gateway.flow.opening import party
 from gateway.flow.ports import BadOffer, Held, Offer, OfferedPart
-from gateway.flow.sealing import Copy, Draft, Ready, Stamped, seal, stamp, token_request
 from gateway.flow.private import Private, open_private, seal_private
 from gateway.flow.rooms import Rooms
+from gateway.flow.sealing import Copy, Draft, Ready, Stamped, seal, stamp, token_request
 from gateway.flow.witness import new_id
 
 log = logging.getLogger("yizhan.outbound")
@@ -58,6 +58,7 @@ class Outbound:
         self._at_work: set[str] = set()
         self._resting: dict[str, datetime] = {}
         self._taken: dict[str, _Taken] = {}
+        self.running: set[asyncio.Task[None]] = set()
 
     # ---- the tray
 
@@ -72,7 +73,9 @@ class Outbound:
             await self._slots.acquire()
             self._at_work.add(offer.source)
             begun += 1
-            group.create_task(self._begin(offer), name=f"take {offer.source}")
+            task = group.create_task(self._begin(offer), name=f"take {offer.source}")
+            self.running.add(task)
+            task.add_done_callback(self.running.discard)
         return begun
 
     def _rests(self, source: str) -> bool:
@@ -106,7 +109,7 @@ class Outbound:
         """Refuse what never became an exchange."""
         at = self._rooms.clock.now()
         work = self._desk.refusal(source, "", reasons, at)
-        leaf = self._leaves.offer_refused(at, source, reasons)
+        leaf = self._leaves.offer_refused(at, reasons)
         await self._rooms.record(Step(changes=(Schedule(work=work),), leaves=(leaf,)))
 
     # ---- TAKEN | HELD | REFUSED
@@ -244,7 +247,7 @@ class Outbound:
         request, nonce = token_request(sealed)
         response = await rooms.tokens[sealed.transmittal.suite].respond(request)
         stamped = await rooms.stage_out.run(stamp, sealed, response, nonce, taken.clearance, rooms.standing, rooms.clock.now())
-        rooms.guard.saw_token(stamped.stamped_at, rooms.clock.now(), rooms.clock.monotonic())
+        rooms.guard.saw_token(stamped.stamped_at, rooms.clock.monotonic())
         rooms.gauges.latency("seal", rooms.clock.monotonic() - begun)
         return stamped
 
@@ -261,11 +264,11 @@ class Outbound:
         private = open_private(rooms.standing, exchange, row.private)
         verdict = self._verdict(private.document, offer, copies, at)
         if not isinstance(verdict, Clearance):
-            await self._refuse_taken(exchange, row.source, verdict, at)
+            await self._refuse_taken(exchange, verdict, at)
             return None
         return _Taken(draft=_draft(exchange, private.document, offer, copies, verdict, ()), clearance=verdict)
 
-    async def _refuse_taken(self, exchange: str, source: str, verdict: Hold | Refusal, at: datetime) -> None:
+    async def _refuse_taken(self, exchange: str, verdict: Hold | Refusal, at: datetime) -> None:
         """Policy or directory changed between TAKEN and SEALED."""
         rooms = self._rooms
         row = await rooms.ledger.exchange("out", exchange)

@@ -63,7 +63,7 @@ class Stage:
 def _attempt(act: Callable[[], Any]) -> tuple[Any, BaseException | None]:
     try:
         return act(), None
-    except BaseException as error:  # handed to the waiter, who raises it
+    except BaseException as error:  # noqa: BLE001  # handed to the waiter, who raises it
         return None, error
 
 

@@ -56,14 +56,9 @@ class Taking:
 
     async def take_all(self, peer: str, receipts: Sequence[SignedReceipt]) -> tuple[ReceiptAnswer, ...]:
         """Receipts a peer sent, answered one by one."""
-        answers = []
-        for signed in receipts:
-            answers.append(await self._take_one(peer, signed))
-        return tuple(answers)
+        return tuple([await self._take_one(peer, signed) for signed in receipts])
 
-    async def take_answer(
-        self, exchange: str, transmittal: Transmittal, transmittal_digest: str, receipts: Sequence[SignedReceipt], done: str
-    ) -> None:
+    async def take_answer(self, transmittal: Transmittal, transmittal_digest: str, receipts: Sequence[SignedReceipt], done: str) -> None:
         """The receipts a peer answered our delivery with; ``done`` is the key of that delivery's work. Raises RemoteError."""
         at = self._rooms.clock.now()
         judged = await self._rooms.stage_out.run(self._judge_all, receipts, transmittal, transmittal_digest, at)
@@ -152,7 +147,7 @@ class Taking:
                     outcome = "implied"
             except Impossible:
                 kind, outcome = LeafKind.CONTRADICTION, "contradiction"
-                log.error("receipt %s says %s of an exchange in state %s", one.digest, one.receipt.event, state)
+                log.warning("receipt %s contradicts: %s of an exchange in state %s", one.digest, one.receipt.event, state)
             changes.append(kept(one, "out", at))
             leaves.append(self._leaves.receipt(kind, at, one.receipt, one.digest, outcome))
         await self._rooms.record(Step(changes=(*changes, *closing), leaves=tuple(leaves)))

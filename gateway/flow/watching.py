@@ -59,7 +59,7 @@ class Watching:
         stamp = await rooms.stage_out.run(
             lambda: verify_token(token, over, suite=suite, trust=rooms.standing.chains, allowed=allowed, now=now, nonce=nonce)
         )
-        rooms.guard.saw_token(stamp.at, now, mono)
+        rooms.guard.saw_token(stamp.at, mono)
         if checkpoint is not None and checkpoint.size != self._stamped_size:
             await rooms.record(Step(changes=(Keep(shelf="token", name=str(checkpoint.size), body=token),)))
             self._stamped_size = checkpoint.size
