@@ -1,0 +1,673 @@
+"""A small world in one process: agencies with real gateways, disks, keys and offices, a time authority, and wires between them.
+
+Only three things are simulated, each a little world of its own: the wire (``Line``: loses, cuts, doubles, alters what it carries), the
+clock (``WorldClock``: everybody's truth plus a skew of one's own) and the time authority, which lives in this process. Nothing of the
+journey itself is replaced.
+
+    async with World(tmp_path) as world:
+        office, finance = world["office"], world["finance"]
+        office.approve("notice", "关于……的通知", finance.code)
+        await world.settle()
+        assert office.state_of("notice", finance.code) == "DELIVERED"
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from adapters.memory import MemoryOffice
+from crypto.certificates import Certificate, ChainCache, Trust
+from crypto.content_cipher import StorageKey
+from crypto.notes import LogKey
+from crypto.suites import INTL_1, Suite
+from gateway.core.directory import AuthorityEntry, Directory, Entry, GatewayEntry, GatewayLink, Names, OrganisationEntry, certificate_text
+from gateway.core.document import Addressee, Document
+from gateway.core.errors import PeerProblem, ProblemError, Unreachable
+from gateway.core.policy import Policy, load_policy
+from gateway.core.step import Work
+from gateway.flow.agenda import Agenda
+from gateway.flow.clockguard import ClockGuard
+from gateway.flow.failing import Failing
+from gateway.flow.hot import Hot
+from gateway.flow.journey import Journey
+from gateway.flow.ports import Answer, Arrivals, ExchangeRow, Parcel, Pending, ReceiptAnswer, Receipted, ReceiptRow, SignedReceipt
+from gateway.flow.rooms import Rooms
+from gateway.flow.stage import Stage
+from gateway.flow.standing import DirectoryPapers, Standing
+from gateway.net.problems import is_defect, problem_of
+from gateway.pilot_directory import Listing
+from gateway.store.audit import verify_log
+from gateway.store.blobs import FolderBlobs
+from gateway.store.files import Headroom
+from gateway.store.fsck import fsck
+from gateway.store.journal import Journal
+from gateway.store.ledger import Ledger
+from gateway.store.scratch import SealedScratch
+from gateway.store.uploads import FolderUploads
+from tests.crypto.pki import Holder, Organisation, Pki, pki_for
+
+MIB = 1024 * 1024
+POLICY = resources.files("policies").joinpath("default.toml").read_bytes()
+QUIET_SECONDS = 20.0  # a world that is still busy after this hangs
+
+
+# ---- time ------------------------------------------------------------------------------------------------------------------------
+
+
+class WorldTime:
+    """What time it is, for everybody. ``pass_`` lets time go by at once."""
+
+    def __init__(self, begin: datetime) -> None:
+        self._begin = begin
+        self._started = time.monotonic()
+        self._passed = timedelta(0)
+
+    def pass_(self, span: timedelta) -> None:
+        self._passed += span
+
+    def now(self) -> datetime:
+        return self._begin + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        return time.monotonic() - self._started + self._passed.total_seconds()
+
+
+class WorldClock:
+    """One gateway's clock: the truth and its own ``skew``."""
+
+    def __init__(self, truth: WorldTime) -> None:
+        self._truth = truth
+        self.skew = timedelta(0)
+
+    def now(self) -> datetime:
+        return self._truth.now() + self.skew
+
+    def monotonic(self) -> float:
+        return self._truth.monotonic()
+
+
+class LocalAuthority:
+    """A time-stamping authority in this process (ports.TokenSource). Requests it answered are counted."""
+
+    def __init__(self, pki: Pki, truth: WorldTime) -> None:
+        self._authority = pki.authority
+        self._truth = truth
+        self.silent = False
+        self.asked = 0
+        self.edit: Callable[[bytes], bytes] = lambda response: response
+
+    async def respond(self, request: bytes) -> bytes:
+        if self.silent:
+            raise Unreachable("the time authority is silent", place="tsa")
+        self.asked += 1
+        return self.edit(self._authority.respond(request, at=self._truth.now(), serial=self.asked))
+
+
+# ---- the wire --------------------------------------------------------------------------------------------------------------------
+
+Kind = Literal["unsent", "reply-lost", "twice", "cut", "edit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What happens to one offer on the wire. ``cut``: the upload breaks after so many bytes; ``edit``: what arrives instead."""
+
+    kind: Kind
+    after: int = 0
+    edit: Callable[[bytes, bytes | None], tuple[bytes, bytes | None]] = lambda cover, content: (cover, content)
+
+
+class Line:
+    """The way of one gateway to the others (ports.Link): carries bytes straight into their Arrivals, as well as its faults let it."""
+
+    def __init__(self, world: World, me: str) -> None:
+        self._world = world
+        self._me = me
+        self.down: set[str] = set()  # gateways that cannot be reached
+        self.faults: deque[Fault] = deque()
+        self.receipt_faults: deque[Kind] = deque()
+        self.carried: list[tuple[str, bytes, bytes | None]] = []  # (to, cover, inline content) of every offer that arrived
+        self.answers: list[Answer | ProblemError] = []
+        self.receipts: list[tuple[str, SignedReceipt]] = []  # (to, receipt) that arrived
+        self.uploaded: list[tuple[int, int]] = []  # (offset, bytes) of every piece of an upload
+
+    async def send(self, gateway: str, parcel: Parcel) -> Answer:
+        fault = self.faults.popleft() if self.faults else None
+        arrivals = self._reach(gateway)
+        if fault and fault.kind == "unsent":
+            raise Unreachable("lost on the way", place=gateway)
+        cover, content = parcel.cover, parcel.inline
+        if fault and fault.kind == "edit":
+            cover, content = fault.edit(cover, content)
+        once = self._deliver(arrivals, gateway, parcel, cover, content, fault.after if fault and fault.kind == "cut" else None)
+        if fault and fault.kind == "twice":
+            again = self._deliver(arrivals, gateway, parcel, cover, content, None)
+            answer, _ = await asyncio.gather(once, again)
+        else:
+            answer = await once
+        if fault and fault.kind == "reply-lost":
+            raise Unreachable("the answer was lost", place=gateway)
+        return answer
+
+    async def send_receipts(self, gateway: str, receipts: Sequence[SignedReceipt]) -> tuple[ReceiptAnswer, ...]:
+        fault = self.receipt_faults.popleft() if self.receipt_faults else None
+        arrivals = self._reach(gateway)
+        if fault == "unsent":
+            raise Unreachable("lost on the way", place=gateway)
+        self.receipts += [(gateway, receipt) for receipt in receipts]
+        answers = await arrivals.receipts(self._me, receipts)
+        if fault == "twice":
+            answers = await arrivals.receipts(self._me, receipts)
+        if fault == "reply-lost":
+            raise Unreachable("the answer was lost", place=gateway)
+        return answers
+
+    def _reach(self, gateway: str) -> Arrivals:
+        node = self._world.by_gateway.get(gateway)
+        if node is None or not node.alive or gateway in self.down:
+            raise Unreachable(f"{gateway} does not answer", place=gateway)
+        return node.journey.inbound
+
+    async def _deliver(
+        self, arrivals: Arrivals, gateway: str, parcel: Parcel, cover: bytes, content: bytes | None, cut: int | None
+    ) -> Answer:
+        with self._answering(gateway):
+            answer = await arrivals.offer(self._me, cover, content)
+            self.carried.append((gateway, cover, content))
+            while isinstance(answer, Pending) and answer.state == "upload" and content is None:
+                pieces = self._pieces(parcel.read(answer.offset), answer.offset, cut)
+                try:
+                    answer = await arrivals.append(self._me, parcel.exchange, parcel.transmittal_digest, answer.offset, pieces)
+                except ConnectionError as error:
+                    raise Unreachable("the upload broke", place=gateway) from error
+            self.answers.append(answer)
+            return answer
+
+    async def _pieces(self, chunks: Iterator[bytes], offset: int, cut: int | None) -> AsyncIterator[bytes]:
+        sent = 0
+        for chunk in chunks:
+            piece = chunk if cut is None else chunk[: max(0, cut - sent)]
+            sent += len(piece)
+            self.uploaded.append((offset + sent - len(piece), len(piece)))
+            yield piece
+            if cut is not None and sent >= cut:
+                raise ConnectionResetError("cut")
+
+    def _answering(self, gateway: str) -> _Answering:
+        return _Answering(self._world, gateway, self.answers)
+
+
+class _Answering:
+    """What the peer server does with whatever an arrival raises: the same table, and defects are remembered."""
+
+    def __init__(self, world: World, gateway: str, answers: list[Answer | ProblemError]) -> None:
+        self._world = world
+        self._gateway = gateway
+        self._answers = answers
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, Exception) or isinstance(error, Unreachable):
+            return
+        if is_defect(error):
+            self._world.defects.append(error)
+        stated = problem_of(error)
+        if isinstance(error, ProblemError):
+            self._answers.append(error)
+        message = f"{self._gateway} answers {stated.word}"
+        raise PeerProblem(message, problem=stated.word, retryable=stated.retryable, peer=self._gateway) from error
+
+
+# ---- one agency ------------------------------------------------------------------------------------------------------------------
+
+
+class CountingGauges:
+    """What people watch, remembered."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[tuple[str, str, str, str]] = []
+        self.refusals: Counter[str] = Counter()
+        self.moved: Counter[str] = Counter()
+
+    def outcome(self, direction: str, state: str, level: str, peer: str) -> None:
+        self.outcomes.append((direction, str(state), level, peer))
+
+    def latency(self, stage: str, seconds: float) -> None:
+        assert seconds >= 0.0
+
+    def bytes_moved(self, direction: str, peer: str, count: int) -> None:
+        self.moved[direction] += count
+
+    def refused(self, code: str, peer: str) -> None:
+        self.refusals[code] += 1
+
+
+class Node:
+    """One agency: its home on disk, its office, and its gateway while it runs. ``crash`` and ``start`` make a restart."""
+
+    def __init__(self, world: World, key: str, organisation: Organisation, home: Path) -> None:
+        self.key = key
+        self.code = organisation.code
+        self.gateway = organisation.gateway
+        self.organisation = organisation
+        self.home = home
+        self.world = world
+        self.clock = WorldClock(world.time)
+        self.office = MemoryOffice()
+        self.line = Line(world, organisation.gateway)
+        self.gauges = CountingGauges()
+        self.signing: Holder = organisation.signing
+        self.encryption: Holder = organisation.encryption
+        self.policy: tuple[Policy, bytes] = policy_of()
+        self.min_free = 0
+        self.scratch_ceiling = 512 * MIB
+        self.trust: Trust = world.pki.trust
+        self.rooms: Rooms
+        self.journey: Journey
+        self._log_key = LogKey.generate(f"{self.gateway}/1")
+        self._storage_key = StorageKey(b"k" * 32)
+        self._running: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+        home.mkdir(parents=True)
+
+    # ---- life
+
+    @property
+    def alive(self) -> bool:
+        return self._running is not None
+
+    @property
+    def origin(self) -> str:
+        return f"{self.gateway}/1/2026.1"
+
+    async def start(self) -> None:
+        """Open the disk and live; ready on return, with a confirmed clock unless the authority is silent."""
+        assert self._running is None
+        self._stop = asyncio.Event()
+        begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._running = asyncio.create_task(self._live(begun), name=f"node {self.key}")
+        await asyncio.wait({begun, self._running}, return_when=asyncio.FIRST_COMPLETED)
+        if self._running.done():
+            await self._end()
+        await self.stamp()
+
+    async def stop(self) -> None:
+        """An orderly end."""
+        self._stop.set()
+        await self._end()
+
+    async def crash(self) -> None:
+        """End at once: what runs is cut off wherever it is, nothing is said any more."""
+        for task in list(self.group._tasks):
+            task.cancel()
+        await self.stop()
+
+    async def restart(self) -> None:
+        await self.crash()
+        await self.start()
+
+    async def _end(self) -> None:
+        assert self._running is not None
+        try:
+            await self._running
+        finally:
+            self._running = None
+
+    async def _live(self, begun: asyncio.Future[None]) -> None:
+        journal = Journal.open(
+            self.home / "yizhan.db", log_key=self._log_key, origin=self.origin, mark=self.home / "mark", min_free=self.min_free
+        )
+        ledger = Ledger(self.home / "yizhan.db")
+        stages = Stage("out"), Stage("in")
+        headroom = Headroom(self.home, self.min_free)
+        blobs = FolderBlobs(self.home / "blobs", headroom)
+        uploads = FolderUploads(self.home / "uploads", blobs)
+        try:
+            failing = Failing(journal, self.clock)
+            self.rooms = Rooms(
+                standing=self._standing(),
+                clock=self.clock,
+                guard=ClockGuard(),
+                journal=journal,
+                ledger=ledger,
+                blobs=blobs,
+                uploads=uploads,
+                scratch=SealedScratch(self.home / "scratch", self.scratch_ceiling, headroom),
+                office=self.office,
+                link=self.line,
+                tokens={self.world.suite.id: self.world.authority},
+                gauges=self.gauges,
+                agenda=Agenda(self.clock.now, failing.failed),
+                stage_out=stages[0],
+                stage_in=stages[1],
+                hot_out=Hot(MIB),
+                hot_in=Hot(MIB),
+                hot_receipts=Hot(MIB),
+                failing=failing,
+            )
+            self.journey = Journey(self.rooms, poll_seconds=0.02, in_flight=8)
+            async with asyncio.TaskGroup() as self.group:
+                await self.journey.start(self.group)
+                begun.set_result(None)
+                await self._stop.wait()
+                self.rooms.standing.accepts_work = False
+                self.rooms.agenda.stop()
+        finally:
+            uploads.close()
+            for stage in stages:
+                stage.close()
+            ledger.close()
+            journal.close()
+
+    def _standing(self) -> Standing:
+        directory, papers = self.world.open_directory(self.trust, self.clock.now())
+        return Standing(
+            organisation=self.code,
+            gateway=self.gateway,
+            name=self.organisation.name,
+            signers={self.world.suite.id: self.signing.signer},
+            unwrappers={self.world.suite.id: (self.encryption.unwrapper,)},
+            storage_key=self._storage_key,
+            policy=self.policy[0],
+            policy_bytes=self.policy[1],
+            directory=directory,
+            papers=papers,
+            chains=ChainCache(self.trust),
+            accepts_work=False,
+        )
+
+    # ---- what changes around it
+
+    async def stamp(self) -> bool:
+        """One look at the time authority."""
+        return await self.journey.watching.attempt("time authority", self.journey.watching.stamp_checkpoint)
+
+    async def adopt(self) -> None:
+        """Take the newest directory into use, as the renewal does."""
+        self.rooms.standing.adopt(*self.world.open_directory(self.trust, self.clock.now()))
+        await self.journey.watching.adopted()
+
+    def enact(self, *changes: tuple[str, str]) -> None:
+        """Another policy is in force from now on, and after a restart."""
+        self.policy = policy_of(*changes)
+        self.rooms.standing.policy, self.rooms.standing.policy_bytes = self.policy
+
+    def believe(self, trust: Trust) -> None:
+        """Other roots or revocation lists, from now on and after a restart."""
+        self.trust = trust
+        self.rooms.standing.chains = ChainCache(trust)
+
+    # ---- what its people do and see
+
+    def approve(self, source: str, title: str, *to: str, parts: Sequence[tuple[str, bytes]] | None = None, **fields: Any) -> None:
+        """Put a document into the tray; ``to`` are organisation codes."""
+        document = Document(
+            **{"title": title, "level": "internal", "urgency": "routine", "primary_recipients": tuple(Addressee(org=org) for org in to), **fields}
+        )
+        self.office.approve(source, document, [(org, "primary") for org in to], parts or [("正文.pdf", f"{title} {source}".encode() * 40)])
+
+    def exchange_of(self, source: str) -> str:
+        """The one exchange the office was told its offer became."""
+        found = [exchange for exchange, offer in self.office.sent.items() if offer.source == source]
+        assert len(found) == 1, f"{source} became {found}"
+        return found[0]
+
+    async def row(self, direction: Literal["out", "in"], exchange: str) -> ExchangeRow:
+        row = await self.rooms.ledger.exchange(direction, exchange)
+        assert row is not None, f"{self.key} knows no {direction} exchange {exchange}"
+        return row
+
+    async def state(self, direction: Literal["out", "in"], exchange: str, recipient: str | None = None) -> str:
+        """Where a passage stands by the ledger; the only one where ``recipient`` is not said."""
+        states = {passage.recipient: str(passage.state) for passage in (await self.row(direction, exchange)).passages}
+        if recipient is None:
+            assert len(states) == 1, states
+            return next(iter(states.values()))
+        return states[recipient]
+
+    async def events(self, direction: Literal["out", "in"], exchange: str) -> list[str]:
+        return [receipt.event for receipt in await self.receipts(direction, exchange)]
+
+    async def receipts(self, direction: Literal["out", "in"], exchange: str) -> tuple[ReceiptRow, ...]:
+        return await self.rooms.ledger.receipts(direction, exchange)
+
+    async def leaves(self, exchange: str) -> list[str]:
+        """What the log says about an exchange: kind and, after a colon, the reason where there is one."""
+        leaves = [leaf for _, leaf in await self.rooms.ledger.leaves(exchange)]
+        return [_gist(leaf) for leaf in leaves]
+
+    async def log(self) -> list[str]:
+        """Every leaf's gist."""
+        gists, index = [], 0
+        while (leaf := await self.rooms.ledger.leaf(index)) is not None:
+            gists.append(_gist(leaf))
+            index += 1
+        return gists
+
+    async def works(self) -> list[str]:
+        """What is due, by the database."""
+        return sorted(work.kind for work in await self.rooms.ledger.due())
+
+    def delivered(self, exchange: str) -> tuple[bytes, ...]:
+        return self.office.inbox[exchange].content
+
+    # ---- waiting
+
+    @property
+    def busy(self) -> bool:
+        return self.alive and bool(self.group._tasks or self.rooms.agenda._present)
+
+    def hurry(self, *kinds: str) -> int:
+        """Do now what is put off, of these kinds or of all; how much that was."""
+        agenda = self.rooms.agenda
+        chosen = [(key, timer, work) for key, (timer, work) in agenda._later.items() if not kinds or work.kind in kinds]
+        for key, timer, work in chosen:
+            timer.cancel()
+            del agenda._later[key]
+            agenda._enqueue(work)
+        return len(chosen)
+
+    @property
+    def put_off(self) -> dict[str, Work]:
+        return {key: work for key, (_, work) in self.rooms.agenda._later.items()}
+
+    # ---- proof
+
+    def scratch_bytes(self) -> int:
+        """Plaintext still held."""
+        return self.rooms.scratch._bytes  # type: ignore[attr-defined]
+
+    def examine(self) -> None:
+        """The independent readers are content."""
+        report = verify_log(self.home / "yizhan.db", self.home / "mark", self._log_key.verifier.vkey, self.origin)
+        assert report.ok, report.findings
+        findings = [finding for finding in fsck(self.home / "yizhan.db", self.home / "blobs") if finding.severity != "note"]
+        assert not findings, findings
+
+    def orphans(self) -> list[str]:
+        """Blobs nobody names."""
+        return [finding.what for finding in fsck(self.home / "yizhan.db", self.home / "blobs") if "no exchange" in finding.what]
+
+
+def _gist(leaf: bytes) -> str:
+    from gateway.core.leaf import Leaf
+
+    read = Leaf.from_bytes(leaf)
+    return f"{read.kind}:{read.reason}" if read.reason else f"{read.kind}"
+
+
+@functools.cache
+def policy_of(*changes: tuple[str, str]) -> tuple[Policy, bytes]:
+    """The default policy with these texts replaced."""
+    text = POLICY.decode()
+    for old, new in changes:
+        assert old in text, f"the policy says no {old!r}"
+        text = text.replace(old, new)
+    return load_policy(text.encode()), text.encode()
+
+
+# ---- the world -------------------------------------------------------------------------------------------------------------------
+
+Editing = Callable[[dict[str, Entry]], None]
+
+
+class World:
+    """Three agencies of one PKI, alive inside ``async with``. Leaving it proves every log and disk."""
+
+    def __init__(self, folder: Path, *, suite: Suite = INTL_1, keys: Sequence[str] = ("office", "finance", "health")) -> None:
+        self.suite = suite
+        self.pki = pki_for(suite)
+        self.time = WorldTime(self.pki.now)
+        self.authority = LocalAuthority(self.pki, self.time)
+        self.defects: list[Exception] = []  # what an arrival raised that is no answer of the protocol
+        self.entries: dict[str, Entry] = {}
+        self._versions: list[tuple[bytes, bytes, dict[str, bytes]]] = []
+        self._nodes = {key: Node(self, key, getattr(self.pki, key), folder / key) for key in keys}
+        self.by_gateway = {node.gateway: node for node in self._nodes.values()}
+        self._first_entries()
+        self.publish()
+
+    def __getitem__(self, key: str) -> Node:
+        return self._nodes[key]
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return tuple(self._nodes.values())
+
+    async def __aenter__(self) -> World:
+        for node in self.nodes:
+            await node.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        for node in self.nodes:
+            if node.alive:
+                with suppress(BaseExceptionGroup) if error else suppress():
+                    await node.stop()
+        if error is None:
+            assert not self.defects, self.defects
+            for node in self.nodes:
+                node.examine()
+
+    # ---- the directory
+
+    def _first_entries(self) -> None:
+        for node in self.nodes:
+            organisation, gateway = self._entries_of(node)
+            self.entries |= {organisation.entry_id: organisation, gateway.entry_id: gateway}
+        authority = AuthorityEntry(id="tsa", kind="time", certificates=(certificate_text(self.pki.tsa.certificate),))
+        self.entries[authority.entry_id] = authority
+
+    def _entries_of(self, node: Node) -> tuple[OrganisationEntry, GatewayEntry]:
+        return (
+            OrganisationEntry(
+                code=node.code,
+                names=Names(zh=node.organisation.name, en=""),
+                zone="extranet",
+                highest_level="work-secret",
+                suites=(self.suite.id,),
+                signing=(certificate_text(node.signing.certificate),),
+                encryption=(certificate_text(node.encryption.certificate),),
+            ),
+            GatewayEntry(
+                id=node.gateway,
+                organisations=(node.code,),
+                links=(GatewayLink(kind="https", url="https://127.0.0.1:1"),),
+                tls=(node.organisation.tls.certificate.fingerprint,),
+                log_keys=(),
+            ),
+        )
+
+    def publish(self, edit: Editing = lambda entries: None) -> None:
+        """A new version of the directory; nobody has it before ``Node.adopt``."""
+        from crypto.digests import digest
+
+        edit(self.entries)
+        version = len(self._versions) + 1
+        prev = digest(self.suite.digest, self._versions[-1][0]) if self._versions else None
+        now = self.time.now()
+        bundle = Listing(entries=dict(self.entries)).publish(
+            version=version, prev=prev, issued=now, expires=now + timedelta(days=365), signer=self.pki.directory.signer
+        )
+        self._versions.append((bundle.head, bundle.signature, dict(bundle.entries)))
+
+    def edit_organisation(self, code: str, **changes: Any) -> None:
+        """A new version in which this organisation's entry says something else."""
+        import msgspec
+
+        def edit(entries: dict[str, Entry]) -> None:
+            entries[f"organisation/{code}"] = msgspec.structs.replace(entries[f"organisation/{code}"], **changes)
+
+        self.publish(edit)
+
+    def open_directory(self, trust: Trust, now: datetime) -> tuple[Directory, DirectoryPapers]:
+        head, signature, entries = self._versions[-1]
+        directory = Directory.open(head, signature, entries, chains=ChainCache(trust), authority=self.pki.directory.certificate, now=now)
+        return directory, DirectoryPapers(head=head, signature=signature, entries=entries)
+
+    # ---- time
+
+    async def pass_(self, span: timedelta, *, revoked: Sequence[tuple[Certificate, datetime, str | None]] = ()) -> None:
+        """Time goes by: revocation lists are renewed and every clock is confirmed again, as they would have been."""
+        self.time.pass_(span)
+        trust = self.pki.trust_after(revoked, now=self.time.now())
+        for node in self.nodes:
+            node.trust = replace(trust, intermediates=node.trust.intermediates)
+            if node.alive:
+                node.believe(node.trust)
+                await node.stamp()
+
+    # ---- running
+
+    async def settle(self) -> None:
+        """Let everybody work until nothing happens any more. What failed and waits for a later moment goes on waiting."""
+        deadline = time.monotonic() + QUIET_SECONDS
+        while True:
+            await self._quiet(deadline)
+            moved = 0
+            for node in self.nodes:
+                if node.alive:
+                    moved += node.hurry("report")
+                    moved += await node.journey.outbound.walk(node.group)
+                    moved += await node.journey.handover.take_acts()
+            if not moved and not any(node.busy for node in self.nodes):
+                return
+            assert time.monotonic() < deadline, "the world does not come to rest"
+
+    async def retry(self) -> None:
+        """What waits for a later moment is tried now, then everything settles."""
+        for node in self.nodes:
+            if node.alive:
+                node.hurry()
+        await self.settle()
+
+    async def _quiet(self, deadline: float) -> None:
+        while any(node.busy for node in self.nodes):
+            assert time.monotonic() < deadline, {node.key: [task.get_name() for task in node.group._tasks] for node in self.nodes}
+            await asyncio.sleep(0.002)
+
+    async def send(self, source: str = "notice", *, sender: str = "office", to: Sequence[str] = ("finance",), **fields: Any) -> str:
+        """Approve a document and let it go as far as it goes; its exchange id."""
+        self[sender].approve(source, f"关于{source}的通知", *(self[key].code for key in to), **fields)
+        await self.settle()
+        return self[sender].exchange_of(source)
+
+
+def receipted(answer: Answer | ProblemError) -> tuple[SignedReceipt, ...]:
+    """The receipts of a 200."""
+    assert isinstance(answer, Receipted), answer
+    return answer.receipts
+
+
+__all__ = ["INTL_1", "Fault", "Line", "LocalAuthority", "Node", "World", "WorldClock", "policy_of", "receipted"]
