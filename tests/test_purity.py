@@ -14,8 +14,31 @@ ROOT = Path(__file__).resolve().parents[1]
 PURE_ROOMS = ("crypto", "gateway/core")
 
 FORBIDDEN_MODULES = frozenset(
-    "aiohttp asyncio getpass glob http logging multiprocessing pathlib prometheus_client random sched secrets select selectors shutil "
-    "signal socket socketserver sqlalchemy sqlite3 ssl subprocess tempfile".split()
+    {
+        "aiohttp",
+        "asyncio",
+        "getpass",
+        "glob",
+        "http",
+        "logging",
+        "multiprocessing",
+        "pathlib",
+        "prometheus_client",
+        "random",
+        "sched",
+        "secrets",
+        "select",
+        "selectors",
+        "shutil",
+        "signal",
+        "socket",
+        "socketserver",
+        "sqlalchemy",
+        "sqlite3",
+        "ssl",
+        "subprocess",
+        "tempfile",
+    }
 )
 FORBIDDEN_CALLS = frozenset({"open", "input", "print", "exec", "eval", "compile", "breakpoint"})
 FORBIDDEN_NAMES = frozenset(
