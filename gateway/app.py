@@ -169,7 +169,7 @@ class Gateway:
         link = PeerClient(
             home.tls(),
             lambda gateway: _address(standing.directory, gateway),
-            standing.directory.tls_fingerprints,
+            lambda gateway: standing.directory.tls_fingerprints(gateway),  # noqa: PLW0108  # the directory in force then, not now
             limits=CallLimits(connections=config.limits.in_flight_per_peer),
         )
         down.push_async_callback(link.close)
@@ -232,7 +232,7 @@ class Gateway:
         peers = PeerServer(
             self._home.tls(),
             journey.inbound,
-            rooms.standing.directory.tls_fingerprints,
+            lambda gateway: rooms.standing.directory.tls_fingerprints(gateway),  # noqa: PLW0108  # as above
             limits=limits,
             gauges=self._metrics,
             proofs=journey.inbound.proof,
