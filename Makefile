@@ -22,7 +22,7 @@ define set_up
 	@test -x $(1)/bin/python || $(3) -m venv $(1) 2>/dev/null || $(3) -m venv --clear --without-pip $(1)
 	@pip="$(1)/bin/python -m pip"; $$pip --version >/dev/null 2>&1 || pip="$(3) -m pip --python $(1)/bin/python"; \
 	$$pip install --quiet --disable-pip-version-check --require-hashes -r $(2) && \
-	$$pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	PYTHONWARNINGS=ignore $$pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 endef
 
 $(VENV)/.ready-demo: requirements/demo.txt
