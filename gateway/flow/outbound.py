@@ -9,21 +9,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import msgspec
 
+from crypto.certificates import Purpose
 from crypto.digests import digest
-from crypto.errors import LocalError, RemoteError
-from crypto.suites import SUITES
+from crypto.errors import LocalError, RemoteError, Unverified
+from crypto.suites import SUITES, Suite, suite_named
+from gateway.core.directory import NotListed
 from gateway.core.document import Document
-from gateway.core.errors import AlreadyOpen, OfferGone, PartChanged, Superseded
-from gateway.core.exchange import State
-from gateway.core.explain import Reason, explain_error
+from gateway.core.document_rules import lint
+from gateway.core.errors import AlreadyOpen, BadInput, OfferGone, PartChanged, Superseded
+from gateway.core.exchange import TERMINAL, State
+from gateway.core.explain import Reason, explain, explain_error
 from gateway.core.leaf import Leaf
 from gateway.core.manifest import PartEntry
-from gateway.core.policy import Clearance, Hold, PartFacts, Question, Refusal, Verdict, decide
+from gateway.core.policy import Clearance, Hold, PartFacts, Party, Question, Refusal, Verdict, decide
 from gateway.core.step import Advance, Change, Finish, KeepSealed, OpenExchange, Schedule, Step, Work
 from gateway.flow.leaves import Leaves
 from gateway.flow.office import Desk
@@ -31,6 +34,7 @@ from gateway.flow.opening import party
 from gateway.flow.ports import BadOffer, Held, Offer, OfferedPart
 from gateway.flow.private import Private, open_private, seal_private
 from gateway.flow.rooms import Rooms
+from gateway.flow.standing import Standing
 from gateway.flow.sealing import Copy, Draft, Ready, Stamped, seal, stamp, token_request
 from gateway.flow.witness import new_id
 
@@ -91,10 +95,14 @@ class Outbound:
         try:
             if isinstance(offer, BadOffer):
                 await self._turn_away(offer.source, offer.reasons)
+            elif errors := lint(offer.document, self._rooms.clock.now(), attachments=_attachments(offer))[0]:
+                await self._turn_away(offer.source, errors)
             else:
                 await self.take(offer)
-        except PartChanged as error:
+        except (PartChanged, NotListed) as error:
             await self._turn_away(offer.source, (explain_error(error),))
+        except BadInput as error:
+            await self._turn_away(offer.source, error.facts["reasons"])
         except Exception as error:  # the outermost loop of one offer: it stays in the tray and is looked at again
             self._resting[offer.source] = self._rooms.clock.now() + BAD_OFFER_REST
             known = isinstance(error, (LocalError, RemoteError))
@@ -111,6 +119,9 @@ class Outbound:
         work = self._desk.refusal(source, "", reasons, at)
         leaf = self._leaves.offer_refused(at, reasons)
         await self._rooms.record(Step(changes=(Schedule(work=work),), leaves=(leaf,)))
+        self._rooms.agenda.add(work)
+        for reason in reasons:
+            self._rooms.gauges.refused(reason.rule, "")
 
     # ---- TAKEN | HELD | REFUSED
 
@@ -118,13 +129,18 @@ class Outbound:
         """Take one offer; the exchange id. The same content under the same source finds the first exchange and settles it again."""
         rooms, at = self._rooms, self._rooms.clock.now()
         copies = await rooms.stage_out.run(self._copy, offer.parts)
+        exchange = ""
         try:
             content_digest = _content_digest(offer, copies)
             refs = await self._refs(offer, content_digest)
-            return await self._decide_and_open(offer, copies, content_digest, refs, at)
+            exchange = await self._decide_and_open(offer, copies, content_digest, refs, at)
         except AlreadyOpen as known:
             await self._desk.settle_again(offer.source, known.exchange)
             return str(known.exchange)
+        finally:
+            if exchange not in self._taken:  # refused, held, known, or failed: nothing will read this copy
+                _drop(copies)
+        return exchange
 
     async def _refs(self, offer: Offer, content_digest: str) -> tuple[str, ...]:
         """Exchanges this source was sent as before. Other content under a source whose exchange is open: refused."""
@@ -132,6 +148,11 @@ class Outbound:
         for exchange, known in earlier:
             if known == content_digest:
                 raise AlreadyOpen("this offer was taken before", exchange=exchange)
+        if earlier:
+            row = await self._rooms.ledger.exchange("out", earlier[-1][0])
+            if row is not None and any(passage.state not in TERMINAL["out"] for passage in row.passages):
+                reasons = (explain("offer/source-open", source=offer.source, exchange=row.id, at=offer.source),)
+                raise BadInput("other content under the name of an open exchange", reasons=reasons)
         return tuple(exchange for exchange, _ in earlier)[-1:]
 
     def _copy(self, parts: Sequence[OfferedPart]) -> tuple[tuple[OfferedPart, Held], ...]:
@@ -309,7 +330,7 @@ def question(
         parts=parts,
         size=sum(part.size for part in parts),
         sender=party(standing.directory, standing.organisation),
-        recipients=tuple(party(standing.directory, org) for org, _ in sorted(recipients)),
+        recipients=tuple(_recipient(standing, org, at) for org, _ in sorted(recipients)),
         at=at,
         created=None,
         expires=None,
@@ -317,6 +338,33 @@ def question(
         directory_version=standing.directory.version,
         directory_digest=standing.directory.digest,
     )
+
+
+def _recipient(standing: Standing, org: str, at: datetime) -> Party:
+    """A recipient as policy sees it: of its suites only those in which something may be encrypted to it now. Raises NotListed, CrlStale."""
+    known = party(standing.directory, org)
+    return replace(known, suites=tuple(suite for suite in known.suites if _reachable(standing, org, suite_named(suite), at)))
+
+
+def _reachable(standing: Standing, org: str, suite: Suite, at: datetime) -> bool:
+    certificates = standing.directory.encryption_certificates(org, suite)
+    if not certificates:
+        return False
+    try:
+        chain = standing.chains.verify(certificates[0], at=at, now=at, purpose=Purpose.ENCRYPT)
+    except Unverified as error:
+        log.warning("the encryption certificate of %s is not used: %s", org, error)
+        return False
+    return chain.revoked_later is None
+
+
+def _attachments(offer: Offer) -> int:
+    return sum(part.role == "attachment" for part in offer.parts)
+
+
+def _drop(copies: Sequence[tuple[OfferedPart, Held]]) -> None:
+    for _, held in copies:
+        held.drop()
 
 
 def _state_of(verdict: Verdict) -> State:

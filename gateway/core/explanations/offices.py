@@ -11,6 +11,12 @@ OFFICES: dict[str, Text] = {
         fix="Put a real folder with document.json and its files into the outbox; links are not followed.",
         fix_zh="请在发件箱中放入真实的文件夹，内含 document.json 和各文件；不跟随链接。",
     ),
+    "offer/source-open": Text(
+        zh="“{source}”下已有一份尚未办结的公文（交换编号 {exchange}），内容不同，不能以同名再次发送",
+        en="another document was sent as {source} and its exchange {exchange} is not ended yet",
+        fix="Give the folder another name, or wait until the first exchange has ended.",
+        fix_zh="请更换文件夹名称，或等待前一份公文办结。",
+    ),
     "offer/unreadable": Text(
         zh="“{name}”无法读取：{why}",
         en="{name} cannot be read: {why}",
