@@ -34,8 +34,8 @@ from gateway.flow.opening import party
 from gateway.flow.ports import BadOffer, Held, Offer, OfferedPart
 from gateway.flow.private import Private, open_private, seal_private
 from gateway.flow.rooms import Rooms
-from gateway.flow.standing import Standing
 from gateway.flow.sealing import Copy, Draft, Ready, Stamped, seal, stamp, token_request
+from gateway.flow.standing import Standing
 from gateway.flow.witness import new_id
 
 log = logging.getLogger("yizhan.outbound")
