@@ -57,6 +57,8 @@ def verify_log(database: Path, mark: Path, vkey: str, origin: str) -> AuditRepor
             audit.go_through(connection)
     except (sqlite3.Error, FileNotFoundError) as error:
         audit.error(database.name, f"cannot be read: {error}")
+    except (TypeError, ValueError, AttributeError) as error:  # columns of another type than any program of ours writes
+        audit.error(database.name, f"cannot be understood: {error!r}")
     audit.compare_mark(mark)
     return AuditReport(size=audit.tree.size, root=base64.b64encode(audit.tree.root()).decode(), findings=tuple(audit.findings))
 

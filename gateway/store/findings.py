@@ -31,6 +31,7 @@ def reading(database: Path) -> Iterator[sqlite3.Connection]:
     if not database.exists():
         raise FileNotFoundError(f"there is no database {database}")
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None, timeout=30)) as connection:
+        connection.text_factory = lambda data: data.decode("utf-8", "replace")  # a damaged page may hold anything
         connection.execute("PRAGMA query_only=ON")
         connection.execute("BEGIN")  # a gateway that is running meanwhile does not disturb what is read
         yield connection

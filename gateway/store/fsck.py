@@ -60,15 +60,15 @@ class _Check:
             "SELECT s.*, c.body AS inline FROM sealed s LEFT JOIN contents c ON c.direction = s.direction AND c.exchange = s.exchange"
         ):
             self._guard(f"sealed {row['direction']} {row['exchange']}", partial(self._check_sealed, connection, row))
-        self._check_unsealed(connection)
+        self._guard("exchanges", partial(self._check_unsealed, connection))
         for row in connection.execute(
             "SELECT r.*, l.body AS leaf_body, s.transmittal_digest FROM receipts r LEFT JOIN leaves l ON l.idx = r.leaf "
             "LEFT JOIN sealed s ON s.direction = r.direction AND s.exchange = r.exchange"
         ):
             self._guard(f"receipt {row['digest']}", partial(self._check_receipt, row))
-        self._check_passages(connection)
-        self._check_work(connection)
-        self._check_shelves(connection)
+        self._guard("passages", partial(self._check_passages, connection))
+        self._guard("work", partial(self._check_work, connection))
+        self._guard("shelves", partial(self._check_shelves, connection))
         self._check_folder()
 
     def _guard(self, where: str, check: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ none sees half a step, and each sees whatever was recorded before it was put.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ class Ledger:
     def close(self) -> None:
         """Answer what was asked, then end. Harmless twice."""
         self._desk.close()
-        self._cursor.close()
+        with suppress(self._database):
+            self._cursor.close()
         self._connection.close()
         self._engine.dispose()
 

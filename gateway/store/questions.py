@@ -60,14 +60,16 @@ class Questions:
         self._expired: dict[int, str] = {}
 
     def expired(self, states: int) -> str:
-        """Who waits in one of so many states for an exchange that has run out: (direction, *states, before, limit)."""
+        """Who waits in one of so many states for an exchange that has run out, longest first: (direction, *states, before, limit)."""
         text = self._expired.get(states)
         if text is None:
             whole = passages.join(exchanges, _joined(exchanges, passages, key="id")).outerjoin(sealed, _joined(sealed, passages))
             waiting = passages.c.state.in_([bindparam(f"state_{number}") for number in range(states)])
-            out_of_time = func.coalesce(sealed.c.expires, exchanges.c.expires) < bindparam("before_")
+            expires = func.coalesce(sealed.c.expires, exchanges.c.expires)
             found = select(passages.c.exchange, passages.c.recipient).select_from(whole)
-            found = found.where(same(passages, "direction"), waiting, out_of_time).order_by(passages.c.exchange, passages.c.recipient)
+            found = found.where(same(passages, "direction"), waiting, expires < bindparam("before_")).order_by(
+                expires, passages.c.exchange, passages.c.recipient
+            )
             text = self._expired[states] = self._text(_first(found, _LIMIT))
         return text
 

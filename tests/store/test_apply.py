@@ -159,7 +159,9 @@ def everything(database: Path) -> dict[str, list[tuple[object, ...]]]:
     connection = sqlite3.connect(database)
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'") if name != "checkpoints"]
     found = {
-        table: sorted((row[1:] if table in ("exchanges", "receipts") else row for row in connection.execute(f"SELECT * FROM {table}")), key=repr)
+        table: sorted(
+            (row[1:] if table in ("exchanges", "receipts") else row for row in connection.execute(f"SELECT * FROM {table}")), key=repr
+        )
         for table in tables
     }
     connection.close()
