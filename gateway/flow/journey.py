@@ -44,6 +44,7 @@ class Journey:
         agenda.handle("send-receipt", self.handover.send_receipts)
         failing.bind(agenda)
         failing.on_give_up("deliver", self.delivering.give_up)
+        failing.on_give_up("seal", self.outbound.give_up)
 
     async def start(self, group: asyncio.TaskGroup) -> None:
         """Begin: what the database says is due is due; nothing is accepted before the clock is confirmed."""

@@ -33,16 +33,19 @@ class Desk:
         self._rooms = rooms
         self.leaving: set[str] = set()  # sources still in the tray whose settlement or refusal is due: not to be offered again
 
+    def leave(self, source: str, *works: Work) -> None:
+        """These works are durable, and one of them takes the source out of the tray."""
+        self.leaving.add(source)
+        self._rooms.agenda.add_all(works)
+
     # ---- works
 
     def settlement(self, source: str, exchange: str, at: datetime) -> Work:
         """The offer was taken: it leaves the tray."""
-        self.leaving.add(source)
         return Work(key=f"settle:out:{exchange}", kind="settle", direction="out", exchange=exchange, due=at, detail=source.encode())
 
     def refusal(self, source: str, exchange: str, reasons: Sequence[Reason], at: datetime) -> Work:
         """The offer will not go; the office shows why. Reasons quote metadata, so they wait sealed."""
-        self.leaving.add(source)
         key = f"refuse:out:{exchange or source}"
         detail = msgspec.json.encode(_Refusal(source=source, exchange=exchange, reasons=tuple(reasons)))
         return Work(

@@ -9,46 +9,30 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-import msgspec
-
-from crypto.certificates import Purpose
-from crypto.digests import digest
-from crypto.errors import LocalError, RemoteError, Unverified
-from crypto.suites import SUITES, Suite, suite_named
-from gateway.core.directory import NotListed
-from gateway.core.document import Document
+from crypto.errors import LocalError, RemoteError, YizhanError
+from crypto.suites import SUITES
 from gateway.core.document_rules import lint
-from gateway.core.errors import AlreadyOpen, BadInput, OfferGone, PartChanged, Superseded
+from gateway.core.errors import AlreadyOpen, BadInput, NoRoom, OfferGone, PartChanged, Superseded
 from gateway.core.exchange import TERMINAL, State
 from gateway.core.explain import Reason, explain, explain_error
 from gateway.core.leaf import Leaf
-from gateway.core.manifest import PartEntry
-from gateway.core.policy import Clearance, Hold, PartFacts, Party, Question, Refusal, Verdict, decide
-from gateway.core.step import Advance, Change, Finish, KeepSealed, OpenExchange, Schedule, Step, Work
+from gateway.core.policy import Clearance, ClearanceVoid, Hold, Refusal, Verdict, decide
+from gateway.core.step import Advance, Change, Finish, KeepSealed, OpenExchange, Schedule, Step, StoredContent, Work
 from gateway.flow.leaves import Leaves
+from gateway.flow.offered import Taken, attachments, check_recipients, content_digest_of, drop, question
 from gateway.flow.office import Desk
-from gateway.flow.opening import party
 from gateway.flow.ports import BadOffer, Held, Offer, OfferedPart
 from gateway.flow.private import Private, open_private, seal_private
 from gateway.flow.rooms import Rooms
-from gateway.flow.sealing import Copy, Draft, Ready, Stamped, seal, stamp, token_request
-from gateway.flow.standing import Standing
+from gateway.flow.sealing import Ready, Sealed, Stamped, seal, stamp, token_request
 from gateway.flow.witness import new_id
 
 log = logging.getLogger("yizhan.outbound")
 
 BAD_OFFER_REST = timedelta(seconds=30)  # an offer that failed for reasons of ours is looked at again after this
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Taken:
-    """An offer copied and cleared, on its way to the seal."""
-
-    draft: Draft
-    clearance: Clearance
 
 
 class Outbound:
@@ -61,7 +45,7 @@ class Outbound:
         self._slots = asyncio.Semaphore(in_flight)
         self._at_work: set[str] = set()
         self._resting: dict[str, datetime] = {}
-        self._taken: dict[str, _Taken] = {}
+        self._taken: dict[str, Taken] = {}
         self.running: set[asyncio.Task[None]] = set()
 
     # ---- the tray
@@ -95,11 +79,11 @@ class Outbound:
         try:
             if isinstance(offer, BadOffer):
                 await self._turn_away(offer.source, offer.reasons)
-            elif errors := lint(offer.document, self._rooms.clock.now(), attachments=_attachments(offer))[0]:
+            elif errors := lint(offer.document, self._rooms.clock.now(), attachments=attachments(offer))[0]:
                 await self._turn_away(offer.source, errors)
             else:
                 await self.take(offer)
-        except (PartChanged, NotListed) as error:
+        except PartChanged as error:
             await self._turn_away(offer.source, (explain_error(error),))
         except BadInput as error:
             await self._turn_away(offer.source, error.facts["reasons"])
@@ -119,7 +103,7 @@ class Outbound:
         work = self._desk.refusal(source, "", reasons, at)
         leaf = self._leaves.offer_refused(at, reasons)
         await self._rooms.record(Step(changes=(Schedule(work=work),), leaves=(leaf,)))
-        self._rooms.agenda.add(work)
+        self._desk.leave(source, work)
         for reason in reasons:
             self._rooms.gauges.refused(reason.rule, "")
 
@@ -128,10 +112,11 @@ class Outbound:
     async def take(self, offer: Offer) -> str:
         """Take one offer; the exchange id. The same content under the same source finds the first exchange and settles it again."""
         rooms, at = self._rooms, self._rooms.clock.now()
+        check_recipients(rooms.standing, offer)
         copies = await rooms.stage_out.run(self._copy, offer.parts)
         exchange = ""
         try:
-            content_digest = _content_digest(offer, copies)
+            content_digest = content_digest_of(offer, copies)
             refs = await self._refs(offer, content_digest)
             exchange = await self._decide_and_open(offer, copies, content_digest, refs, at)
         except AlreadyOpen as known:
@@ -139,7 +124,7 @@ class Outbound:
             return str(known.exchange)
         finally:
             if exchange not in self._taken:  # refused, held, known, or failed: nothing will read this copy
-                _drop(copies)
+                drop(copies)
         return exchange
 
     async def _refs(self, offer: Offer, content_digest: str) -> tuple[str, ...]:
@@ -158,14 +143,21 @@ class Outbound:
     def _copy(self, parts: Sequence[OfferedPart]) -> tuple[tuple[OfferedPart, Held], ...]:
         """Copy the content once, digesting on the way; everything after reads this copy."""
         names = tuple(sorted({SUITES[suite].digest for suite in self._rooms.standing.signers}))
-        return tuple((part, self._rooms.scratch.hold(part.read(), part.size, names)) for part in parts)
+        copies: list[tuple[OfferedPart, Held]] = []
+        try:
+            for part in parts:
+                copies.append((part, self._rooms.scratch.hold(part.read(), part.size, names)))  # noqa: PERF401  # all so far are dropped
+        except BaseException:
+            drop(copies)
+            raise
+        return tuple(copies)
 
     async def _decide_and_open(
         self, offer: Offer, copies: tuple[tuple[OfferedPart, Held], ...], content_digest: str, refs: tuple[str, ...], at: datetime
     ) -> str:
         exchange = new_id(at)
         document = offer.document.completed(identifier=f"urn:uuid:{exchange}", written=at.date())
-        verdict = self._verdict(document, offer, copies, at)
+        verdict = decide(self._rooms.standing.policy, question(document, offer.recipients, copies, self._rooms, at))
         private = Private.of(document, verdict)
         opening = OpenExchange(
             direction="out",
@@ -187,7 +179,7 @@ class Outbound:
         if not isinstance(verdict, Clearance):
             await self._open_without_clearance(opening, leaf_reasons=verdict, leaf=leaf, offer=offer, at=at)
             return exchange
-        taken = _Taken(draft=_draft(exchange, document, offer, copies, verdict, refs), clearance=verdict)
+        taken = Taken(exchange=exchange, document=document, offer=offer, copies=copies, refs=refs, clearance=verdict)
         self._taken[exchange] = taken
         works = (self._desk.settlement(offer.source, exchange, at), _seal_work(exchange, verdict.priority, at))
         try:
@@ -195,7 +187,7 @@ class Outbound:
         except BaseException:
             self._forget(exchange)
             raise
-        self._rooms.agenda.add_all(works)
+        self._desk.leave(offer.source, *works)
         return exchange
 
     async def _open_without_clearance(
@@ -207,26 +199,28 @@ class Outbound:
         else:
             work = self._desk.refusal(offer.source, opening.id, reasons, at)
         await self._rooms.record(Step(changes=(opening, Schedule(work=work)), leaves=(leaf,)))
-        self._rooms.agenda.add(work)
+        self._desk.leave(offer.source, work)
         self._rooms.gauges.outcome("out", opening.state, opening.level, "")
         for reason in reasons:
             self._rooms.gauges.refused(reason.rule, "")
-
-    def _verdict(self, document: Document, offer: Offer, copies: tuple[tuple[OfferedPart, Held], ...], at: datetime) -> Verdict:
-        standing = self._rooms.standing
-        return decide(standing.policy, question(document, offer.recipients, copies, self._rooms, at))
 
     # ---- SEALED
 
     async def seal(self, work: Work) -> None:
         """Work "seal": from TAKEN to SEALED, from the copy still in memory or (after a restart) from the office again."""
         rooms = self._rooms
-        taken = self._taken.get(work.exchange) or await self._take_again(work.exchange)
+        taken = self._taken.get(work.exchange) or await self._take_again(work)
         if taken is None:
             await rooms.record(Step(changes=(Finish(key=work.key),)))
             return
         self._taken[work.exchange] = taken
-        stamped = await self._seal_and_stamp(taken)
+        try:
+            stamped = await self._seal_and_stamp(taken)
+        except ClearanceVoid:  # policy or directory changed since it was taken
+            if not await self._decide_again(taken, work):
+                return
+            taken = self._taken[work.exchange]
+            stamped = await self._seal_and_stamp(taken)
         at = rooms.clock.now()
         deliveries = self._desk.deliveries(stamped.sealed.transmittal, taken.clearance.priority, at)
         sealed = stamped.sealed
@@ -252,45 +246,91 @@ class Outbound:
             )
         except Superseded:
             await rooms.record(Step(changes=(Finish(key=work.key),)))  # sealed before, by a twin of this work
+            await self._discard(sealed.content)
+            self._forget(work.exchange)
             return
+        except NoRoom:
+            await self._discard(sealed.content)
+            raise
         rooms.hot_out.put(
             work.exchange, Ready(stamped=stamped, clearance=taken.clearance), sealed.content.size if sealed.content.inline else 4096
         )
         self._forget(work.exchange)
         rooms.agenda.add_all(deliveries)
 
-    async def _seal_and_stamp(self, taken: _Taken) -> Stamped:
+    async def _seal_and_stamp(self, taken: Taken) -> Stamped:
         rooms, begun = self._rooms, self._rooms.clock.monotonic()
         rooms.guard.check(rooms.clock.now(), rooms.clock.monotonic())
         sealed = await rooms.stage_out.run(seal, taken.draft, taken.clearance, rooms.standing, rooms.clock.now(), rooms.blobs.create)
         if not taken.clearance.timestamp_required:
             return Stamped(sealed=sealed, nro=sealed.nro.der, stamped_at=rooms.clock.now())
-        request, nonce = token_request(sealed)
-        response = await rooms.tokens[sealed.transmittal.suite].respond(request)
-        stamped = await rooms.stage_out.run(stamp, sealed, response, nonce, taken.clearance, rooms.standing, rooms.clock.now())
-        rooms.guard.saw_token(stamped.stamped_at, rooms.clock.monotonic())
+        try:
+            stamped = await self._stamp(sealed, taken.clearance)
+        except BaseException:  # the next attempt seals anew: a token must be as young as the signature
+            await self._discard(sealed.content)
+            raise
         rooms.gauges.latency("seal", rooms.clock.monotonic() - begun)
         return stamped
 
-    async def _take_again(self, exchange: str) -> _Taken | None:
-        """TAKEN without its content, after a restart: fetched again, and it must show the same digests."""
+    async def _stamp(self, sealed: Sealed, clearance: Clearance) -> Stamped:
+        rooms = self._rooms
+        request, nonce = token_request(sealed)
+        response = await rooms.tokens[sealed.transmittal.suite].respond(request)
+        now, mono = rooms.clock.now(), rooms.clock.monotonic()  # before the stage: a large document there must not look like a slow clock
+        stamped = await rooms.stage_out.run(stamp, sealed, response, nonce, clearance, rooms.standing, now)
+        rooms.guard.saw_token(stamped.stamped_at, mono)
+        return stamped
+
+    async def _discard(self, content: StoredContent) -> None:
+        """Ciphertext no transaction will ever name."""
+        if content.blob is not None:
+            await asyncio.to_thread(self._rooms.blobs.remove, content.blob)
+
+    async def _decide_again(self, taken: Taken, work: Work) -> bool:
+        """Ask policy once more about a taken offer; whether it is still cleared."""
         rooms, at = self._rooms, self._rooms.clock.now()
+        verdict = decide(rooms.standing.policy, question(taken.document, taken.offer.recipients, taken.copies, rooms, at))
+        if isinstance(verdict, Clearance):
+            self._taken[taken.exchange] = replace(taken, clearance=verdict)
+            return True
+        await self._refuse_taken(taken.exchange, verdict, at, work)
+        return False
+
+    async def give_up(self, work: Work, error: Exception) -> None:
+        """A seal that failed for longer than anybody waits: refused, so that the office learns of it."""
+        reason = explain_error(error if isinstance(error, YizhanError) else LocalError(str(error)))
+        await self._refuse_taken(work.exchange, Refusal(reasons=(reason,)), self._rooms.clock.now(), work)
+
+    async def _take_again(self, work: Work) -> Taken | None:
+        """TAKEN without its content, after a restart: fetched again, and it must show the same digests."""
+        rooms, at, exchange = self._rooms, self._rooms.clock.now(), work.exchange
         row = await rooms.ledger.exchange("out", exchange)
         if row is None or all(passage.state is not State.TAKEN for passage in row.passages):
             return None
         offer = await rooms.office.fetch(row.source, exchange)
+        document = open_private(rooms.standing, exchange, row.private).document
         copies = await rooms.stage_out.run(self._copy, offer.parts)
-        if _content_digest(offer, copies) != row.content_digest:
-            raise OfferGone("the office shows other content than was taken", exchange=exchange)
-        private = open_private(rooms.standing, exchange, row.private)
-        verdict = self._verdict(private.document, offer, copies, at)
+        try:
+            if content_digest_of(offer, copies) != row.content_digest:
+                raise OfferGone("the office shows other content than was taken", exchange=exchange)
+            verdict = decide(rooms.standing.policy, question(document, offer.recipients, copies, rooms, at))
+            refs = await self._refs_before(row.source, exchange)
+        except BaseException:
+            drop(copies)
+            raise
         if not isinstance(verdict, Clearance):
-            await self._refuse_taken(exchange, verdict, at)
+            drop(copies)
+            await self._refuse_taken(exchange, verdict, at, work)
             return None
-        return _Taken(draft=_draft(exchange, private.document, offer, copies, verdict, ()), clearance=verdict)
+        return Taken(exchange=exchange, document=document, offer=offer, copies=copies, refs=refs, clearance=verdict)
 
-    async def _refuse_taken(self, exchange: str, verdict: Hold | Refusal, at: datetime) -> None:
-        """Policy or directory changed between TAKEN and SEALED."""
+    async def _refs_before(self, source: str, exchange: str) -> tuple[str, ...]:
+        """What ``_refs`` said when this exchange was opened."""
+        ids = [known for known, _ in await self._rooms.ledger.taken(self._rooms.office.name, source)]
+        return tuple(ids[: ids.index(exchange)][-1:])
+
+    async def _refuse_taken(self, exchange: str, verdict: Hold | Refusal, at: datetime, work: Work) -> None:
+        """Policy or directory changed between TAKEN and SEALED, or the seal will never come."""
         rooms = self._rooms
         row = await rooms.ledger.exchange("out", exchange)
         assert row is not None
@@ -299,72 +339,20 @@ class Outbound:
             Advance(direction="out", exchange=exchange, recipient=passage.recipient, expect=frozenset({State.TAKEN}), to=to, at=at)
             for passage in row.passages
         )
-        work = self._desk.report("out", exchange, at)
+        report = self._desk.report("out", exchange, at)
         leaf = self._leaves.redecided(at, exchange, verdict)
-        await rooms.record(Step(changes=(*advances, Schedule(work=work)), leaves=(leaf,)))
-        rooms.agenda.add(work)
+        try:
+            await rooms.record(Step(changes=(*advances, Finish(key=work.key), Schedule(work=report)), leaves=(leaf,)))
+            rooms.agenda.add(report)
+            rooms.gauges.outcome("out", to, row.level, "")
+        except Superseded:
+            await rooms.record(Step(changes=(Finish(key=work.key),)))
+        self._forget(exchange)
 
     def _forget(self, exchange: str) -> None:
         taken = self._taken.pop(exchange, None)
         if taken is not None:
-            for copy in taken.draft.copies:
-                copy.held.drop()
-
-
-def question(
-    document: Document, recipients: Sequence[tuple[str, str]], copies: Sequence[tuple[OfferedPart, Held]], rooms: Rooms, at: datetime
-) -> Question:
-    """What policy is asked about an offer."""
-    standing = rooms.standing
-    parts = tuple(
-        PartFacts(name=part.name, media_type=part.media_type, size=part.size, digest=next(iter(held.digests.values())), level=part.level)
-        for part, held in copies
-    )
-    return Question(
-        kind="document",
-        side="send",
-        level=document.level,
-        urgency=document.urgency,
-        suite=None,
-        metadata_digest=digest("sha256", document.to_bytes()),
-        parts=parts,
-        size=sum(part.size for part in parts),
-        sender=party(standing.directory, standing.organisation),
-        recipients=tuple(_recipient(standing, org, at) for org, _ in sorted(recipients)),
-        at=at,
-        created=None,
-        expires=None,
-        stamped=True,
-        directory_version=standing.directory.version,
-        directory_digest=standing.directory.digest,
-    )
-
-
-def _recipient(standing: Standing, org: str, at: datetime) -> Party:
-    """A recipient as policy sees it: of its suites only those in which something may be encrypted to it now. Raises NotListed, CrlStale."""
-    known = party(standing.directory, org)
-    return replace(known, suites=tuple(suite for suite in known.suites if _reachable(standing, org, suite_named(suite), at)))
-
-
-def _reachable(standing: Standing, org: str, suite: Suite, at: datetime) -> bool:
-    certificates = standing.directory.encryption_certificates(org, suite)
-    if not certificates:
-        return False
-    try:
-        chain = standing.chains.verify(certificates[0], at=at, now=at, purpose=Purpose.ENCRYPT)
-    except Unverified as error:
-        log.warning("the encryption certificate of %s is not used: %s", org, error)
-        return False
-    return chain.revoked_later is None
-
-
-def _attachments(offer: Offer) -> int:
-    return sum(part.role == "attachment" for part in offer.parts)
-
-
-def _drop(copies: Sequence[tuple[OfferedPart, Held]]) -> None:
-    for _, held in copies:
-        held.drop()
+            drop(taken.copies)
 
 
 def _state_of(verdict: Verdict) -> State:
@@ -379,46 +367,3 @@ def _sealed(exchange: str, org: str, at: datetime) -> Advance:
 
 def _seal_work(exchange: str, priority: int, at: datetime) -> Work:
     return Work(key=f"seal:out:{exchange}", kind="seal", direction="out", exchange=exchange, due=at, priority=priority)
-
-
-def _content_digest(offer: Offer, copies: Sequence[tuple[OfferedPart, Held]]) -> str:
-    """What an offer says and holds: with office and source it names the offer for ever."""
-    facts = {
-        "document": offer.document.to_bytes().decode(),
-        "recipients": sorted(offer.recipients),
-        "parts": [(part.name, part.role, part.level, held.size, sorted(held.digests.items())) for part, held in copies],
-    }
-    return digest("sha256", msgspec.json.encode(facts, order="sorted"))
-
-
-def _draft(
-    exchange: str,
-    document: Document,
-    offer: Offer,
-    copies: Sequence[tuple[OfferedPart, Held]],
-    clearance: Clearance,
-    refs: tuple[str, ...],
-) -> Draft:
-    assert document.level is not None
-    return Draft(
-        exchange=exchange,
-        document=document,
-        level=document.level,
-        urgency=document.urgency,
-        recipients=tuple(sorted(offer.recipients)),
-        copies=tuple(
-            Copy(
-                entry=PartEntry(
-                    name=part.name,
-                    role=part.role,
-                    level=part.level or document.level,
-                    media_type=part.media_type,
-                    size=held.size,
-                    digest=held.digests[clearance.suite.digest],
-                ),
-                held=held,
-            )
-            for part, held in copies
-        ),
-        refs=refs,
-    )

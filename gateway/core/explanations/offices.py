@@ -17,6 +17,12 @@ OFFICES: dict[str, Text] = {
         fix="Give the folder another name, or wait until the first exchange has ended.",
         fix_zh="请更换文件夹名称，或等待前一份公文办结。",
     ),
+    "offer/to-self": Text(
+        zh="收文单位是本单位自己（{org}）",
+        en="{org} is the sender itself",
+        fix="Name another recipient.",
+        fix_zh="请填写其他收文单位。",
+    ),
     "offer/unreadable": Text(
         zh="“{name}”无法读取：{why}",
         en="{name} cannot be read: {why}",

@@ -1,0 +1,160 @@
+"""What an office offered, as policy, the seal and the ledger see it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import msgspec
+
+from crypto.certificates import Purpose
+from crypto.digests import digest
+from crypto.errors import Unverified
+from crypto.suites import Suite, suite_named
+from gateway.core.directory import DirectoryError
+from gateway.core.document import Document
+from gateway.core.errors import BadInput
+from gateway.core.explain import Reason, explain, explain_error
+from gateway.core.manifest import PartEntry
+from gateway.core.policy import Clearance, PartFacts, Party, Question
+from gateway.flow.opening import party
+from gateway.flow.ports import Held, Offer, OfferedPart
+from gateway.flow.rooms import Rooms
+from gateway.flow.sealing import Copy, Draft
+from gateway.flow.standing import Standing
+
+log = logging.getLogger("yizhan.outbound")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """An offer copied and cleared, on its way to the seal."""
+
+    exchange: str
+    document: Document
+    offer: Offer
+    copies: tuple[tuple[OfferedPart, Held], ...]
+    refs: tuple[str, ...]
+    clearance: Clearance
+
+    @property
+    def draft(self) -> Draft:
+        """What the seal is put on."""
+        return _draft(self.exchange, self.document, self.offer, self.copies, self.clearance, self.refs)
+
+
+def question(
+    document: Document, recipients: Sequence[tuple[str, str]], copies: Sequence[tuple[OfferedPart, Held]], rooms: Rooms, at: datetime
+) -> Question:
+    """What policy is asked about an offer."""
+    standing = rooms.standing
+    parts = tuple(
+        PartFacts(name=part.name, media_type=part.media_type, size=part.size, digest=next(iter(held.digests.values())), level=part.level)
+        for part, held in copies
+    )
+    return Question(
+        kind="document",
+        side="send",
+        level=document.level,
+        urgency=document.urgency,
+        suite=None,
+        metadata_digest=digest("sha256", document.to_bytes()),
+        parts=parts,
+        size=sum(part.size for part in parts),
+        sender=party(standing.directory, standing.organisation),
+        recipients=tuple(_recipient(standing, org, at) for org, _ in sorted(recipients)),
+        at=at,
+        created=None,
+        expires=None,
+        stamped=True,
+        directory_version=standing.directory.version,
+        directory_digest=standing.directory.digest,
+    )
+
+
+def _recipient(standing: Standing, org: str, at: datetime) -> Party:
+    """A recipient as policy sees it: of its suites only those in which something may be encrypted to it now. Raises NotListed, CrlStale."""
+    known = party(standing.directory, org)
+    return replace(known, suites=tuple(suite for suite in known.suites if _reachable(standing, org, suite_named(suite), at)))
+
+
+def _reachable(standing: Standing, org: str, suite: Suite, at: datetime) -> bool:
+    certificates = standing.directory.encryption_certificates(org, suite)
+    if not certificates:
+        return False
+    try:
+        chain = standing.chains.verify(certificates[0], at=at, now=at, purpose=Purpose.ENCRYPT)
+    except Unverified as error:
+        log.warning("the encryption certificate of %s is not used: %s", org, error)
+        return False
+    return chain.revoked_later is None
+
+
+def check_recipients(standing: Standing, offer: Offer) -> None:
+    """Everybody named is another organisation of the directory, behind a gateway. Raises BadInput that names all who are not."""
+    reasons: list[Reason] = []
+    for org, _ in offer.recipients:
+        if org == standing.organisation:
+            reasons.append(explain("offer/to-self", org=org, at=org))
+            continue
+        try:
+            standing.directory.organisation(org)
+            standing.gateway_of(org)
+        except DirectoryError as error:
+            reasons.append(explain_error(error, at=org))
+    if reasons:
+        raise BadInput(reasons[0].en, reasons=tuple(reasons))
+
+
+def attachments(offer: Offer) -> int:
+    return sum(part.role == "attachment" for part in offer.parts)
+
+
+def drop(copies: Sequence[tuple[OfferedPart, Held]]) -> None:
+    for _, held in copies:
+        held.drop()
+
+
+def content_digest_of(offer: Offer, copies: Sequence[tuple[OfferedPart, Held]]) -> str:
+    """What an offer says and holds: with office and source it names the offer for ever."""
+    facts = {
+        "document": offer.document.to_bytes().decode(),
+        "recipients": sorted(offer.recipients),
+        "parts": [(part.name, part.role, part.level, held.size, sorted(held.digests.items())) for part, held in copies],
+    }
+    return digest("sha256", msgspec.json.encode(facts, order="sorted"))
+
+
+def _draft(
+    exchange: str,
+    document: Document,
+    offer: Offer,
+    copies: Sequence[tuple[OfferedPart, Held]],
+    clearance: Clearance,
+    refs: tuple[str, ...],
+) -> Draft:
+    assert document.level is not None
+    return Draft(
+        exchange=exchange,
+        document=document,
+        level=document.level,
+        urgency=document.urgency,
+        recipients=tuple(sorted(offer.recipients)),
+        copies=tuple(
+            Copy(
+                entry=PartEntry(
+                    name=part.name,
+                    role=part.role,
+                    level=part.level or document.level,
+                    media_type=part.media_type,
+                    size=held.size,
+                    digest=held.digests[clearance.suite.digest],
+                ),
+                held=held,
+            )
+            for part, held in copies
+        ),
+        refs=refs,
+    )
