@@ -10,21 +10,31 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+BUSY = 1.5  # items a batch usually holds from which on lingering pays; a lone asker is answered at once
+
 _LOG = logging.getLogger(__name__)
 
 
 class Desk(Generic[Item, Answer]):
-    """``serve`` gets the items of a batch and returns as many answers; an exception among them is raised to that asker alone."""
+    """``serve`` gets the items of a batch and returns as many answers; an exception among them is raised to that asker alone.
 
-    def __init__(self, name: str, serve: Callable[[Sequence[Item]], Sequence[Answer | Exception]], *, ceiling: int) -> None:
+    A busy desk waits ``linger`` seconds for more before it serves, where serving a batch costs far more than serving one item more.
+    """
+
+    def __init__(
+        self, name: str, serve: Callable[[Sequence[Item]], Sequence[Answer | Exception]], *, ceiling: int, linger: float = 0.0
+    ) -> None:
         self._serve = serve
         self._ceiling = ceiling
+        self._linger = linger
+        self._usual = 1.0  # moving average of what a batch held
         self._queue: queue.SimpleQueue[tuple[Item, asyncio.Future[Answer]] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
@@ -54,6 +64,7 @@ class Desk(Generic[Item, Answer]):
             batch, going_on = self._drain()
             if not batch:
                 continue
+            self._usual += (len(batch) - self._usual) / 8
             try:
                 answers: Sequence[Answer | Exception] = self._serve([item for item, _ in batch])
             except Exception as error:  # noqa: BLE001  # the thread's outermost loop: nobody may wait for ever
@@ -66,6 +77,8 @@ class Desk(Generic[Item, Answer]):
         batch: list[tuple[Item, asyncio.Future[Answer]]] = []
         try:
             entry = self._queue.get()
+            if self._usual > BUSY and self._linger:
+                time.sleep(self._linger)  # others are about to come: let them share this batch
             while entry is not None:
                 batch.append(entry)
                 if len(batch) == self._ceiling:

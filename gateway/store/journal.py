@@ -36,6 +36,7 @@ from gateway.store.log import AuditLog, Page
 from gateway.store.statements import Row, Statements
 
 MAX_BATCH = 256  # steps in one transaction: a commit stays short, and so does the wait of whoever comes next
+LINGER = 0.008  # seconds a busy writer waits for more: a commit's fixed cost (measured: about 1 ms of CPU) is shared by those who come
 MIN_FREE = 64 * 1024 * 1024  # what a batch, the write-ahead log and its checkpoint may need at once, several times over
 
 ROOM_SECONDS = 0.1
@@ -62,7 +63,7 @@ class Journal:
         self._on_commit = on_commit
         self._room_seen = float("-inf")
         self._stopped: str | None = None
-        self._desk: Desk[Step, Recorded] = Desk("journal", self._serve, ceiling=MAX_BATCH)
+        self._desk: Desk[Step, Recorded] = Desk("journal", self._serve, ceiling=MAX_BATCH, linger=LINGER)
 
     @classmethod
     def open(
