@@ -17,6 +17,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -79,18 +80,26 @@ async def export_evidence(home: Home, exchange: str, target: Path, *, at: dateti
     """Write the folder; where it lies. Raises BadInput: unknown exchange, nothing sealed yet, ``target`` exists; Unverified: damaged content."""
     if target.exists():  # noqa: ASYNC240  # nothing else runs in this loop
         raise BadInput(f"{target} exists already", reasons=(explain("cli/exists", place=target),))
+    growing = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        await _fill(home, exchange, growing, at)
+        growing.replace(target)
+    except BaseException:
+        shutil.rmtree(growing, ignore_errors=True)
+        raise
+    sync_folder(target.parent)
+    return target
+
+
+async def _fill(home: Home, exchange: str, growing: Path, at: datetime) -> None:
     async with open_ledger(home) as ledger:
         row = await find_exchange(ledger, exchange)
         if row.transmittal is None or row.nro is None:
             raise BadInput("nothing sealed", reasons=(explain("cli/nothing-sealed", exchange=row.id),))
-        growing = make_folder(target.with_name(f".{target.name}.{secrets.token_hex(4)}.part"))
-        export = _Export(home, growing, row, suite_named(row.suite))
+        export = _Export(home, make_folder(growing), row, suite_named(row.suite))
         guide = await _collect(export, ledger, row.transmittal, row.nro, at)
     export.put("VERIFY.md", verify_md(guide).encode())
     export.put("SHA256SUMS", "".join(_sums(growing)).encode())
-    growing.replace(target)
-    sync_folder(target.parent)
-    return target
 
 
 async def _collect(export: _Export, ledger: Ledger, transmittal_bytes: bytes, nro: bytes, at: datetime) -> Guide:

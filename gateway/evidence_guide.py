@@ -103,6 +103,7 @@ def _paper(paper: Paper, suite: Suite) -> Iterator[str]:
     roots = f"certificates/roots-{suite.id}.pem"
     yield _block(
         *_same_digest(paper.content, paper.name, suite),
+        *_same_signature(paper.name),
         f"openssl verify -CAfile {roots} -purpose any -attime {epoch}{_vfyopt(suite)} {paper.certificate}",
         *_signature(paper.name, paper.content, paper.certificate, suite, epoch),
     )
@@ -112,6 +113,11 @@ def _same_digest(content: str, name: str, suite: Suite) -> Iterator[str]:
     """That the signed messageDigest is the file's digest; `cms -verify` says so as well, but knows no SM2."""
     yield f'signed=$(openssl asn1parse -inform DER -in {name}.attributes | grep -A2 ":messageDigest" | tail -n 1 | sed "s/.*://" | tr A-F a-f)'
     yield f'test "$signed" = "$(openssl dgst -{suite.digest} -r {content} | cut -d " " -f 1)"'
+
+
+def _same_signature(name: str) -> Iterator[str]:
+    """That the signature value, which a time-stamp is over, is the one inside the p7s."""
+    yield f"openssl asn1parse -inform DER -in {name}.p7s | grep -qi \"HEX DUMP]:$(od -An -v -tx1 {name}.signature | tr -d ' \\n')\""
 
 
 def _signature(name: str, content: str, certificate: str, suite: Suite, epoch: int) -> Iterator[str]:
@@ -253,6 +259,7 @@ def _directory(guide: Guide) -> Iterator[str]:
     )
     yield _block(
         *_same_digest("directory/head.json", "directory/head", suite),
+        *_same_signature("directory/head"),
         *(
             line
             for line in _signature(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,13 +57,16 @@ def found(folder: Path, plan: Plan, authority: PilotAuthority, *, at: datetime) 
     config = _configuration(plan, authority)
     validate(config)
     growing = make_folder(folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part"), private=True)
-    home = Home(growing, config)
-    _lay_out(home, plan)
-    private = _make_keys(home, plan)
-    enrolment = authority.enrol(_application(home, plan, private), at=at)
-    _keep(home, enrolment)
-    write_atomic(growing / FILE_NAME, config.to_toml().encode())
-    growing.replace(folder)
+    try:
+        home = Home(growing, config)
+        _lay_out(home, plan)
+        private = _make_keys(home, plan)
+        _keep(home, authority.enrol(_application(home, plan, private), at=at))
+        write_atomic(growing / FILE_NAME, config.to_toml().encode())
+        growing.replace(folder)
+    except BaseException:
+        shutil.rmtree(growing, ignore_errors=True)
+        raise
     sync_folder(folder.parent)
     return Home.open(folder)
 

@@ -40,7 +40,16 @@ def add(commands: Commands) -> None:
     parser.add_argument("--type", metavar="T", help=pick("文种，默认 函", "document type; default 函"))
     parser.add_argument("--urgency", metavar="U", help=pick("紧急程度，默认 平件", "urgency; default routine"))
     parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help=pick("等待送达的秒数", "follow it for so long"))
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=pick("正文在前，附件随后", "the body first, then attachments"))
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help=pick(
+            "正文在前，附件随后；紧跟 --to 或 --copy 时先写 --",
+            "the body first, then attachments; write -- before them right after --to or --copy",
+        ),
+    )
     json_argument(parser, commands)
     parser.set_defaults(run=run)
 
