@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from crypto.errors import YizhanError
-from gateway.cli import audit, authority, demo, doctor, evidence, fsck, init, send, serve, signfor, trace
+from gateway.cli import audit, authority, bench, demo, doctor, evidence, fsck, init, send, serve, signfor, trace
 from gateway.cli.command import Commands
 from gateway.cli.voice import PROBLEM, USAGE, Voice, language_of_arguments
 from gateway.core.errors import BadConfiguration, BadInput
 
-_COMMANDS = (init, serve, send, trace, signfor, audit, evidence, fsck, doctor, authority, demo)
+_COMMANDS = (init, serve, send, trace, signfor, audit, evidence, fsck, doctor, authority, demo, bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
