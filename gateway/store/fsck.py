@@ -3,14 +3,16 @@
 It reads the database through the bare driver, the blobs through the bare file system, and believes nothing but bytes and digests:
 
 1. The database itself: readable, whole, no row without the row it refers to.
-2. Every sealed exchange: transmittal bytes have the digest kept beside them, name this exchange, its recipients and its envelopes.
+2. Every sealed exchange: transmittal bytes have the digest kept beside them and a signature that holds; they name this exchange, its
+   sender, level, recipients and envelopes.
 3. Every content: there, of the stated size, with the digest the transmittal was signed over; in its row or its blob.
-4. Every receipt: its bytes have its digest and say what its columns say; its leaf is about it.
+4. Every receipt: its bytes have its digest and a signature that holds, and say what its columns say; its leaf is about it.
 5. Every passage: in a state some leaf explains, and not behind what a later leaf says.
 6. Every piece of due work is about an exchange that is there; every shelf holds what its name says.
 7. Nothing lies about that nobody names: blobs, uploads that became blobs, files half written.
 
-It does not look at signatures (the checks on arrival and the evidence do) nor at the tree (``audit verify`` does).
+Whose signature it is was judged on arrival and is judged again with the evidence: no certificate chain is built here. The tree is the
+business of ``audit verify``.
 """
 
 from __future__ import annotations
@@ -18,12 +20,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from crypto.digests import Hasher, digest
+from crypto.errors import YizhanError
+from crypto.signed_data import SignedData
 from gateway.store.explained import Word, objection
 from gateway.store.findings import Finding, Severity, reading
 
@@ -96,13 +101,25 @@ class _Check:
             return
         if transmittal.get("id") != row["exchange"]:
             self.find("error", where, f"the transmittal is that of {transmittal.get('id')}")
-        if not row["nro"]:
-            self.find("error", where, "the signature is missing")
+        self._check_signature(where, row["nro"], row["transmittal"])
+        self._check_exchange(connection, where, row, transmittal)
         listed = {one.get("org"): one.get("envelope") for one in transmittal.get("recipients", [])}
         key = (row["direction"], row["exchange"])
         self._check_envelopes(connection, key, listed)
         self._check_recipients(connection, key, set(listed))
         self._check_content(where, row, transmittal.get("content"))
+
+    def _check_exchange(self, connection: sqlite3.Connection, where: str, row: sqlite3.Row, transmittal: dict[str, Any]) -> None:
+        sender = transmittal["sender"]
+        stated = {"level": transmittal["level"], "urgency": transmittal["urgency"], "suite": transmittal["suite"]}
+        stated |= {"sender_org": sender["org"], "sender_gateway": sender["gateway"]}
+        key = (row["direction"], row["exchange"])
+        opened = connection.execute("SELECT * FROM exchanges WHERE direction = ? AND id = ?", key).fetchone()
+        for column, value in stated.items():
+            if opened is not None and opened[column] != value:
+                self.find("error", f"exchanges {key[0]} {key[1]}", f"{column} is {opened[column]!r}, the transmittal says {value!r}")
+        if _micros(transmittal["expires"]) != row["expires"]:
+            self.find("error", where, f"does not expire at {transmittal['expires']}, as the transmittal says")
 
     def _check_envelopes(self, connection: sqlite3.Connection, key: tuple[str, str], listed: dict[str, str | None]) -> None:
         for org, body in connection.execute("SELECT org, body FROM envelopes WHERE direction = ? AND exchange = ?", key):
@@ -185,8 +202,7 @@ class _Check:
             self.find("error", where, f"says {said}, its row something else")
         if row["transmittal_digest"] is not None and receipt.get("transmittal") != row["transmittal_digest"]:
             self.find("error", where, "speaks of another transmittal")
-        if not row["signature"]:
-            self.find("error", where, "has no signature")
+        self._check_signature(where, row["signature"], row["body"])
         if row["leaf"] is None:
             self.find("error", where, "has no leaf")
         elif (_json(row["leaf_body"]) or {}).get("object") != row["digest"]:
@@ -238,6 +254,12 @@ class _Check:
             elif path.name not in self._named:
                 self.find("note", f"blob {path.name}", "is named by no exchange: its transaction never came")
 
+    def _check_signature(self, where: str, signature: bytes, message: bytes) -> None:
+        try:
+            SignedData.from_der(signature).verify(message)
+        except YizhanError as error:
+            self.find("error", where, f"the signature does not hold: {error}")
+
     def _compare(self, where: str, what: str, data: bytes, expected: str) -> None:
         try:
             found = digest("sm3" if expected.startswith("sm3:") else "sha256", bytes(data))
@@ -257,6 +279,11 @@ def _words(connection: sqlite3.Connection, direction: str, exchange: str, events
             recipient=leaf.get("recipient"),
             event=events.get((direction, str(leaf.get("object")))),
         )
+
+
+def _micros(moment: str) -> int:
+    """Microseconds since 1970, as the tables keep moments."""
+    return (datetime.fromisoformat(moment) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _json(data: object) -> dict[str, Any] | None:

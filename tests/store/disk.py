@@ -18,7 +18,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[str]:
     real_sync, real_replace = os.fsync, Path.replace
 
     def sync(descriptor: int) -> None:
-        calls.append(f"sync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).relative_to(folder)}")
+        calls.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().relative_to(folder)}")
         real_sync(descriptor)
 
     def replace(self: Path, target: Path) -> Path:

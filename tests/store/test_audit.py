@@ -146,7 +146,7 @@ def test_a_leaf_that_is_none_is_found_even_when_it_was_signed_for(store, body, s
         page = journal._log.page()
         page.rows.append((1, None, body))
         with journal._connection.begin():
-            nodes, checkpoint = journal._log.bind(page)
+            _, checkpoint = journal._log.bind(page)
             journal._bulk(journal._statements.leaf, page.rows)
             journal._bulk(journal._statements.checkpoint, [checkpoint])
         journal._log.committed()

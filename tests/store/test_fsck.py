@@ -83,7 +83,12 @@ def flip(table: str, column: str, where: str) -> str:
         (flip("shelves", "body", "shelf = 'entry'"), "shelf entry sha256:"),
         (flip("shelves", "body", "shelf = 'certificate'"), "shelf certificate sha256:"),
         ("UPDATE shelves SET name = '4' WHERE shelf = 'directory'", "shelf directory 4: is another version"),
-        ("UPDATE sealed SET nro = X''", f"sealed out {SENT}: the signature is missing"),
+        ("UPDATE sealed SET nro = X''", f"sealed out {SENT}: the signature does not hold"),
+        (flip("sealed", "nro", f"exchange = '{SENT}'"), f"sealed out {SENT}: the signature does not hold"),
+        (flip("receipts", "signature", "direction = 'in' AND event = 'ContentHandover'"), "(in): the signature does not hold"),
+        (f"UPDATE exchanges SET level = 'public' WHERE id = '{SENT}'", f"exchanges out {SENT}: level is 'public', the transmittal says"),
+        (f"UPDATE exchanges SET sender_org = '{HEALTH}' WHERE id = '{SENT}'", f"exchanges out {SENT}: sender_org is"),
+        (f"UPDATE sealed SET expires = expires + 1 WHERE exchange = '{SENT}'", f"sealed out {SENT}: does not expire at"),
         ("UPDATE sealed SET transmittal = X'5B5D'", f"sealed out {SENT}: the transmittal is no JSON object"),
         (
             f"UPDATE sealed SET exchange = '{RECEIVED}' WHERE exchange = '{SENT}'",
@@ -100,7 +105,7 @@ def flip(table: str, column: str, where: str) -> str:
         ("UPDATE receipts SET event = 'SignedFor' WHERE event = 'ContentHandover'", "its row something else"),
         ("UPDATE receipts SET digest_key = 1", "cannot be found by its digest"),
         ("UPDATE receipts SET digest = 'sm3:zz' WHERE seq = 1", "cannot be understood"),
-        ("UPDATE receipts SET signature = X''", "has no signature"),
+        ("UPDATE receipts SET signature = X''", "the signature does not hold"),
         ("UPDATE receipts SET leaf = NULL", "has no leaf"),
         ("UPDATE receipts SET leaf = 0", "leaf 0 is not about it"),
         ("DELETE FROM leaves WHERE idx = 2", "leaf 2 is not about it"),
@@ -151,7 +156,7 @@ def test_a_flipped_byte_of_the_file_itself_is_found_or_harmless(full):
         report = verify_log(full.database, full.mark, full.key.verifier.vkey, ORIGIN)
         found += not report.ok or any(one.severity == "error" for one in findings(full))
     full.database.write_bytes(data)
-    assert found > 40
+    assert found > 15, "most of a young database is free space"
     assert run(full) == []
 
 

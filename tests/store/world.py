@@ -1,5 +1,5 @@
-"""A small office for the store's tests: real transmittals, receipts and leaves (only signatures and ciphertext are made up), as the
-steps a sender and a recipient record on a document's way."""
+"""A small office for the store's tests: real transmittals, receipts, signatures and leaves (only keys and ciphertext are made up), as
+the steps a sender and a recipient record on a document's way."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from crypto.digests import digest
 from crypto.notes import LogKey
+from crypto.signed_data import sign_detached
+from crypto.suites import INTL_1
 from gateway.core.canonical import format_time
 from gateway.core.exchange import Direction, State
 from gateway.core.ids import uuid7
@@ -23,6 +26,7 @@ from gateway.store.blobs import FolderBlobs
 from gateway.store.files import Headroom
 from gateway.store.journal import Journal
 from gateway.store.ledger import Ledger
+from tests.crypto.pki import pki_for
 
 ORIGIN = "gw-office/a/2026.1"
 OFFICE = "11310000MB0001234B"
@@ -64,6 +68,12 @@ class Store:
         return FolderBlobs(self.blob_folder, Headroom(self.folder, min_free))
 
 
+@lru_cache(maxsize=1024)  # a signature differs each time it is made, and a test compares what it recorded with what it reads
+def signed(body: bytes) -> bytes:
+    """By one and the same organisation: whose signature counts is not the store's business."""
+    return sign_detached(body, pki_for(INTL_1).office.signing.signer, at=NOW).der
+
+
 def new_id(at: datetime = NOW) -> str:
     return uuid7(at, os.urandom(10))
 
@@ -96,7 +106,7 @@ class Paper:
 
     @property
     def transmittal(self) -> Transmittal:
-        recipients = tuple(Recipient(org=org, role="primary", envelope=digest("sm3", body)) for org, body in self.envelopes)
+        recipients = tuple(Recipient(org=org, role="primary", envelope=digest("sha256", body)) for org, body in self.envelopes)
         return Transmittal(
             id=self.id,
             kind="document",
@@ -104,8 +114,8 @@ class Paper:
             recipients=recipients,
             level="internal",
             urgency="routine",
-            suite="gm-1",
-            content=ContentRef(manifest=digest("sm3", b"m"), sealed=digest("sm3", self.content), size=len(self.content)),
+            suite="intl-1",
+            content=ContentRef(manifest=digest("sha256", b"m"), sealed=digest("sha256", self.content), size=len(self.content)),
             created=format_time(self.at),
             expires=format_time(self.at + timedelta(days=30)),
             policy=PolicyRef(id="pilot", version=1, digest=digest("sha256", b"policy")),
@@ -122,12 +132,12 @@ class Paper:
             recipients=self.to,
             level="internal",
             urgency="routine",
-            suite="gm-1",
+            suite="intl-1",
             sender_org=OFFICE,
             sender_gateway="gw-office",
             office="folder" if direction == "out" else "",
             source=(self.source or f"tray/{self.id}") if direction == "out" else "",
-            content_digest=digest("sm3", self.content) if direction == "out" else "",
+            content_digest=digest("sha256", self.content) if direction == "out" else "",
             private=b"sealed title",
         )
 
@@ -138,8 +148,8 @@ class Paper:
             direction=direction,
             exchange=self.id,
             transmittal=body,
-            transmittal_digest=digest("sm3", body),
-            nro=b"signature over " + body[:20],
+            transmittal_digest=digest("sha256", body),
+            nro=signed(body),
             envelopes=self.envelopes,
             content=place,
             own_key=b"wrapped",
@@ -151,8 +161,8 @@ class Paper:
             id=uuid7(self.at, digest("sha256", f"{self.id}{event}{org}".encode()).encode()[-10:]),
             exchange=self.id,
             recipient=org,
-            transmittal=digest("sm3", self.transmittal.to_bytes()),
-            sealed=digest("sm3", self.content),
+            transmittal=digest("sha256", self.transmittal.to_bytes()),
+            sealed=digest("sha256", self.content),
             event=event,
             by=Issuer(org=org, gateway="gw-finance"),
             at=format_time(self.at),
@@ -161,7 +171,7 @@ class Paper:
             refs=(),
         ).to_bytes()
         return KeepReceipt(
-            digest=digest("sm3", body),
+            digest=digest("sha256", body),
             direction=direction,
             exchange=self.id,
             recipient=org,
@@ -169,7 +179,7 @@ class Paper:
             issuer_org=org,
             at=self.at,
             body=body,
-            signature=b"signature over a receipt",
+            signature=signed(body),
         )
 
     # ---- the steps
