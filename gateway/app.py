@@ -118,6 +118,7 @@ class Gateway:
                 rooms.agenda.stop()
                 await asyncio.wait(loops, timeout=GRACE_SECONDS)
                 await self._drain(journey)
+            await rooms.finish_now()
             if stopped_well:
                 await journey.watching.stopped()
             return 0 if stopped_well else 1
@@ -160,7 +161,7 @@ class Gateway:
         down.callback(journal.close)
         ledger = Ledger(home.database)
         down.callback(ledger.close)
-        failing = Failing(journal, self._clock)
+        failing = Failing(self._clock)
         tokens = {suite: TimeClient(urls) for suite, urls in config.time.authorities.items() if suite in standing.signers}
         if not tokens:
             raise BadConfiguration(

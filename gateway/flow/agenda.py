@@ -10,10 +10,12 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from gateway.core.step import Work, WorkKind
 
+WAKE_EVERY = 1.0  # seconds
 Handler = Callable[[Work], Awaitable[None]]
 WIDTH: dict[WorkKind, int] = {
     "settle": 4,
@@ -46,6 +48,7 @@ class Agenda:
         self._lanes: dict[tuple[WorkKind, str], _Lane] = {}
         self._later: dict[str, tuple[asyncio.TimerHandle, Work]] = {}
         self._present: dict[str, Work] = {}
+        self._woken: dict[str, float] = {}
         self._order = itertools.count()
         self._group: asyncio.TaskGroup | None = None
         self._stopping = False
@@ -85,13 +88,28 @@ class Agenda:
         for work in works:
             self.add(work)
 
+    def add_missing(self, works: Iterable[Work]) -> None:
+        """``add`` each that is not here yet."""
+        self.add_all(work for work in works if not self.knows(work.key))
+
+    def knows(self, key: str) -> bool:
+        """Whether work of that key waits or is being done."""
+        return key in self._present or key in self._later
+
     def wake(self, peer: str) -> None:
-        """The peer called us, so it is there: what was put off for it is due now."""
+        """The peer called us, so it is there: what failed and was put off for it is due now, and the count of its silence begins anew.
+
+        At most once in ``WAKE_EVERY``: a peer that calls often and cannot be called back must not be called for each of its calls.
+        """
+        moment = asyncio.get_running_loop().time()
+        if moment - self._woken.get(peer, float("-inf")) < WAKE_EVERY:
+            return
+        self._woken[peer] = moment
         for key, (timer, work) in list(self._later.items()):
-            if work.peer == peer and work.kind in ("deliver", "send-receipt"):
+            if work.peer == peer and work.attempts and work.kind in ("deliver", "send-receipt"):
                 timer.cancel()
                 del self._later[key]
-                self._enqueue(work)
+                self._enqueue(replace(work, attempts=0))
 
     def depth(self) -> dict[tuple[str, str], tuple[int, datetime | None]]:
         """Waiting works and the oldest due moment, by (kind, peer)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -27,9 +28,11 @@ from gateway.flow.witness import issue, kept
 
 log = logging.getLogger("yizhan.delivering")
 
+_WORD = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 VERIFYING_REST = timedelta(seconds=5)  # the peer is looking at the content; asking again is cheap
 HELD_REST = timedelta(minutes=10)  # a person over there decides
 IN_FLIGHT = frozenset({State.SEALED, State.DISPATCHED, State.RELAYED})
+OPEN = IN_FLIGHT | {State.STUCK, State.HELD}  # what only its ``expires`` ends when nobody else does
 
 
 class Delivering:
@@ -49,7 +52,12 @@ class Delivering:
             await rooms.record(Step(changes=(Finish(key=work.key),)))
             return
         transmittal, transmittal_digest, nro, envelopes, content, clearance = found
-        there = {org: envelope for org, envelope in envelopes.items() if rooms.standing.gateway_of(org) == work.peer}
+        there = {org: envelope for org, envelope in envelopes.items() if rooms.standing.goes_through(org, work.peer)}
+        if rooms.standing.directory.version != transmittal.directory.version:
+            await self._follow(work, transmittal)
+        if not there:
+            await self._leave(work, transmittal)
+            return
         if not await self._still_cleared(work, transmittal, clearance, tuple(there)):
             return
         cover = Cover(transmittal=self._bytes(found), nro=nro, envelopes=tuple(sorted(there.items())))
@@ -58,7 +66,7 @@ class Delivering:
             await self._wait(work, answer)
             return
         try:
-            await self._taking.take_answer(transmittal, transmittal_digest, answer.receipts, work.key)
+            await self._taking.take_answer(transmittal, transmittal_digest, tuple(there), answer.receipts, work.key)
         except RemoteError as error:
             raise PeerProblem(f"the answer of {work.peer} does not hold: {error}", problem="bad-answer", retryable=True) from error
         rooms.gauges.bytes_moved("out", work.peer, content.size)
@@ -161,10 +169,28 @@ class Delivering:
             due=self._rooms.clock.now() + rest,
             peer=work.peer,
             priority=work.priority,
-            attempts=work.attempts,
+            attempts=0,  # it answered: its silence begins anew, and its calling us is no reason to ask sooner
         )
         await self._rooms.record(Step(changes=(Schedule(work=later),)))
         self._rooms.agenda.add(later)
+
+    async def _follow(self, work: Work, transmittal: Transmittal) -> None:
+        """The directory changed since the seal: whoever is behind another gateway now gets a delivery to that one."""
+        rooms, at = self._rooms, self._rooms.clock.now()
+        row = await rooms.ledger.exchange("out", work.exchange)
+        waiting = [passage.recipient for passage in row.passages if passage.state in IN_FLIGHT] if row else []
+        moved = [each for each in self._desk.deliveries(transmittal, work.priority, at, waiting) if not rooms.agenda.knows(each.key)]
+        if moved:
+            await rooms.record(Step(changes=tuple(Schedule(work=each) for each in moved)))
+            rooms.agenda.add_all(moved)
+
+    async def _leave(self, work: Work, transmittal: Transmittal) -> None:
+        """Nobody is behind that gateway any more. Raises NotListed while somebody still in flight is behind none at all."""
+        row = await self._rooms.ledger.exchange("out", work.exchange)
+        for passage in row.passages if row else ():
+            if passage.state in IN_FLIGHT and transmittal.recipient(passage.recipient) is not None:
+                self._rooms.standing.gateway_of(passage.recipient)
+        await self._rooms.record(Step(changes=(Finish(key=work.key),)))
 
     async def give_up(self, work: Work, error: Exception) -> None:
         """Attempts used up, or a final problem: STUCK, stated by ourselves and kept for a person."""
@@ -174,9 +200,10 @@ class Delivering:
             await rooms.record(Step(changes=(Finish(key=work.key),)))
             return
         transmittal, transmittal_digest = found[0], found[1]
-        reason = str(getattr(error, "problem", None) or getattr(error, "code", "unreachable"))
-        for org in self._recipients_behind(transmittal, work.peer):
-            await self._presume(work, transmittal, transmittal_digest, org, State.STUCK, LeafKind.STUCK, reason, at)
+        for recipient in transmittal.recipients:
+            if rooms.standing.goes_through(recipient.org, work.peer):
+                await self._presume(work, transmittal, transmittal_digest, recipient.org, State.STUCK, LeafKind.STUCK, _why(error), at)
+        await rooms.record(Step(changes=(Finish(key=work.key),)))
 
     async def expire(self, exchange: str, org: str) -> None:
         """The exchange's ``expires`` is past and the recipient said nothing that holds it: our own presumption."""
@@ -185,13 +212,11 @@ class Delivering:
         if row is None or row.transmittal is None or row.transmittal_digest is None:
             return
         transmittal = Transmittal.from_bytes(row.transmittal)
-        gateway = self._rooms.standing.gateway_of(org)
+        # Behind no gateway any more: its delivery, wherever it was due, finds the passage ended and finishes itself.
+        gateway = next((found.id for found in self._rooms.standing.directory.gateways_of(org)), "")
         work = Work(key=f"deliver:out:{exchange}:{gateway}", kind="deliver", direction="out", exchange=exchange, due=at, peer=gateway)
+        self._rooms.hot_out.drop(exchange)
         await self._presume(work, transmittal, row.transmittal_digest, org, State.EXPIRED, LeafKind.EXPIRED, "expired", at)
-
-    def _recipients_behind(self, transmittal: Transmittal, gateway: str) -> tuple[str, ...]:
-        standing = self._rooms.standing
-        return tuple(recipient.org for recipient in transmittal.recipients if standing.gateway_of(recipient.org) == gateway)
 
     async def _presume(
         self, work: Work, transmittal: Transmittal, transmittal_digest: str, org: str, to: State, kind: LeafKind, reason: str, at: datetime
@@ -210,7 +235,7 @@ class Delivering:
             reason=reason,
         )
         report = self._desk.report("out", transmittal.id, at)
-        expect = IN_FLIGHT if to is State.STUCK else IN_FLIGHT | {State.STUCK}
+        expect = IN_FLIGHT if to is State.STUCK else OPEN
         advance = Advance(direction="out", exchange=transmittal.id, recipient=org, expect=expect, to=to, at=at)
         leaf = self._leaves.receipt(kind, at, judged.receipt, judged.digest, kind.value, reason)
         try:
@@ -222,6 +247,12 @@ class Delivering:
             return
         rooms.gauges.outcome("out", to, transmittal.level, work.peer)
         rooms.agenda.add(report)
+
+
+def _why(error: Exception) -> str:
+    """The code of a presumption: the peer's own word where it is one, for it comes from a stranger."""
+    word = str(getattr(error, "problem", None) or getattr(error, "code", "unreachable")).strip("-.")
+    return word if _WORD.fullmatch(word) else "problem"
 
 
 def _holds(clearance: Clearance, standing: Standing, at: datetime, recipients: tuple[str, ...]) -> bool:

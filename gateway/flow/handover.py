@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 
 from crypto.suites import suite_named
@@ -37,6 +39,22 @@ class HandOver:
         self._rooms = rooms
         self._desk = desk
         self._leaves = Leaves(rooms.standing)
+        self._stating: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, exchange: str) -> AsyncIterator[None]:
+        """One statement about an exchange at a time: two that name the same predecessor would prove that we contradict ourselves."""
+        lock, users = self._stating.get(exchange, (asyncio.Lock(), 0))
+        self._stating[exchange] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._stating[exchange]
+            if users == 1:
+                del self._stating[exchange]
+            else:
+                self._stating[exchange] = (lock, users - 1)
 
     # ---- ACCEPTED -> DELIVERED
 
@@ -49,8 +67,9 @@ class HandOver:
             return
         row_content = None if warm.parts is not None else await rooms.ledger.content("in", work.exchange)
         await rooms.office.deliver(self._delivery(warm, row_content))
-        at = rooms.clock.now()
-        await self._state(warm.transmittal, warm.transmittal_digest, Event.HANDOVER, at, prev=warm.last_receipt, finish=work.key)
+        async with self._alone(work.exchange):
+            at = rooms.clock.now()
+            await self._state(warm.transmittal, warm.transmittal_digest, Event.HANDOVER, at, prev=warm.last_receipt, finish=work.key)
         rooms.hot_in.drop(work.exchange)
         rooms.gauges.latency("hand-over", rooms.clock.monotonic() - begun)
 
@@ -109,6 +128,10 @@ class HandOver:
         return count
 
     async def _take_act(self, act: Act) -> None:
+        async with self._alone(act.exchange):
+            await self._take_act_alone(act)
+
+    async def _take_act_alone(self, act: Act) -> None:
         rooms, at = self._rooms, self._rooms.clock.now()
         row = await rooms.ledger.exchange("in", act.exchange)
         if row is None or row.transmittal is None or row.transmittal_digest is None:
@@ -136,6 +159,10 @@ class HandOver:
 
     async def not_signed_for(self, exchange: str) -> None:
         """The exchange expired in the office without anybody's act: that is its outcome."""
+        async with self._alone(exchange):
+            await self._not_signed_for_alone(exchange)
+
+    async def _not_signed_for_alone(self, exchange: str) -> None:
         row = await self._rooms.ledger.exchange("in", exchange)
         if row is None or row.transmittal is None or row.transmittal_digest is None:
             return
@@ -152,6 +179,15 @@ class HandOver:
             )
         except Superseded:
             return
+        self._rooms.hot_in.drop(exchange)  # what never reached the office must not reach it now
+
+    async def lapse(self, exchange: str) -> None:
+        """The exchange expired while it was held here for a person: nothing was ever stated about it, and nothing is now."""
+        rooms, at, us = self._rooms, self._rooms.clock.now(), self._rooms.standing.organisation
+        advance = Advance(direction="in", exchange=exchange, recipient=us, expect=frozenset({State.HELD}), to=State.EXPIRED, at=at)
+        leaf = self._leaves.leaf(LeafKind.EXPIRED, at, "expired", exchange=exchange, recipient=us, reason="expired")
+        with contextlib.suppress(Superseded):
+            await rooms.record(Step(changes=(advance,), leaves=(leaf,)))
 
     # ---- stating
 
@@ -241,7 +277,7 @@ class HandOver:
             for other in works[1:]:  # the first one's failure is this handler's own
                 await rooms.failing.failed(other, error)
             raise
-        finished: list[Change] = []
+        finished: list[Finish] = []
         for other, answer in zip(works, answers, strict=True):
             if answer.retryable:
                 await rooms.failing.failed(other, PeerProblem(f"{peer} answered {answer.code}", problem=answer.code, retryable=True))
@@ -250,8 +286,7 @@ class HandOver:
                 log.error("%s turned receipt %s away: %s", peer, other.detail.decode(), answer.code)
             finished.append(Finish(key=other.key))
             rooms.hot_receipts.drop(other.detail.decode())
-        if finished:
-            await rooms.record(Step(changes=tuple(finished)))
+        rooms.finish(*finished)
 
     async def _signed(self, work: Work) -> SignedReceipt:
         digest = work.detail.decode()

@@ -36,6 +36,8 @@ log = logging.getLogger("yizhan.inbound")
 
 MAX_INLINE_ARRIVAL = 1024 * 1024  # what one request may carry beside its cover; larger content is uploaded in pieces
 WRITE_CHUNK = 1024 * 1024  # bytes gathered before a hop to the disk thread
+# What says something about this moment here and nothing about what came: no leaf, or a busy hour would fill the log.
+TRANSIENT = frozenset({"busy", "clock", "crl-stale", "directory-expired", "directory-unknown", "internal", "no-room", "too-many"})
 VERIFY_WITHIN = 10.0  # seconds an answer may take after the last byte; then 202 and the peer asks again
 
 
@@ -93,7 +95,10 @@ class Inbound:
     async def receipts(self, peer: str, receipts: Sequence[SignedReceipt]) -> tuple[ReceiptAnswer, ...]:
         """Receipts about our own exchanges."""
         self._rooms.agenda.wake(peer)
-        return await self._taking.take_all(peer, receipts)
+        answers = await self._taking.take_all(peer, receipts)
+        if any(answer.code == "signer-not-listed" for answer in answers):
+            self.on_unknown_directory()  # a certificate enrolled since our directory was made
+        return answers
 
     async def proof(self, peer: str, digest: str) -> tuple[bytes, bytes]:
         """Leaf and inclusion proof of a receipt, for the gateway at the other end of its exchange. Raises ProblemError("not-found")."""
@@ -128,13 +133,9 @@ class Inbound:
         now = rooms.clock.now()
         examined = await rooms.stage_in.run(self._examine, cover_bytes, peer, now)
         # 9. duplicate key, looked at only after the signature held
-        known = await self._known(examined, now)
-        if known is not None:
-            return known
-        if examined.refusal:
-            return await self._refuse(examined, examined.refusal, None, now)
-        if examined.hold:
-            return await self._hold(examined, now)
+        answer = await self._answer_to_cover(examined, now)
+        if answer is not None:
+            return answer
         assert examined.transmittal.content is not None
         if content is None:
             return await self._begin_upload(peer, cover_bytes, examined)
@@ -149,6 +150,17 @@ class Inbound:
         except Malformed as error:
             raise ProblemError("malformed", str(error), retryable=False) from error
         return examine(cover, peer, self._rooms.standing, now)
+
+    async def _answer_to_cover(self, examined: Examined, now: datetime) -> Answer | None:
+        """What needs no content: a repeat, a refusal, a hold."""
+        known = await self._known(examined, now)
+        if known is not None:
+            return known
+        if examined.refusal:
+            return await self._refuse(examined, examined.refusal, None, now)
+        if examined.hold:
+            return await self._hold(examined, now)
+        return None
 
     async def _known(self, examined: Examined, now: datetime) -> Answer | None:
         transmittal = examined.transmittal
@@ -185,7 +197,7 @@ class Inbound:
         log.warning("arrival from %s answered %s: %s", peer, error.problem, error)
         if error.problem == "directory-unknown":
             self.on_unknown_directory()
-        if not error.retryable:
+        if error.problem not in TRANSIENT:
             leaf = self._leaves.rejected(self._rooms.clock.now(), peer, error.problem)
             await self._rooms.record(Step(changes=(), leaves=(leaf,)))
 
@@ -234,14 +246,16 @@ class Inbound:
         now = self._rooms.clock.now()
         try:
             examined = await self._rooms.stage_in.run(self._examine, upload.cover, peer, now)
-            known = await self._known(examined, now)
-            if known is not None:
+            answer = await self._answer_to_cover(examined, now)  # time went by since the cover came
+            if answer is not None:
                 await asyncio.to_thread(upload.discard)
-                return known
+                return answer
             return await self._open_and_accept(examined, upload, None, now)
         except ProblemError as error:
             if error.problem == "ciphertext-mismatch":
                 await asyncio.to_thread(upload.reset)
+            elif not error.retryable:
+                await asyncio.to_thread(upload.discard)
             await self._note_problem(peer, error)
             raise
 
@@ -257,7 +271,8 @@ class Inbound:
             else:
                 opened, stated, kept_at = await asyncio.to_thread(self._open, examined, source, None, now)
         except Refused as error:
-            return await self._refuse(examined, tuple(error.facts["reasons"]), _quarantine(source, place), now)
+            quarantined = await asyncio.to_thread(_quarantine, source, place)
+            return await self._refuse(examined, tuple(error.facts["reasons"]), quarantined, now)
         except NoRoom as error:
             raise ProblemError("no-room", str(error), retryable=True) from error
         return await self._accept(examined, opened, stated, kept_at, now)

@@ -17,6 +17,8 @@ from gateway.flow.watching import CLOCK_RETRY, EXPIRE_EVERY, STAMP_EVERY, Watchi
 
 log = logging.getLogger("yizhan.journey")
 
+MAX_LOADED = 10_000  # works taken into memory at once; a backlog of more is looked at again with every watch of expiry
+
 
 class Journey:
     """One gateway's flow. ``run`` ends when ``stop`` is set; what is then in flight may end within the grace period."""
@@ -24,6 +26,7 @@ class Journey:
     def __init__(self, rooms: Rooms, *, poll_seconds: float, in_flight: int) -> None:
         self._rooms = rooms
         self._poll = poll_seconds
+        self._more_due = False
         self.desk = Desk(rooms)
         self.taking = Taking(rooms, self.desk)
         self.inbound = Inbound(rooms, self.taking)
@@ -42,7 +45,7 @@ class Journey:
         agenda.handle("deliver", self.delivering.deliver)
         agenda.handle("hand-over", self.handover.hand_over)
         agenda.handle("send-receipt", self.handover.send_receipts)
-        failing.bind(agenda)
+        failing.bind(agenda, self._rooms.record)
         failing.on_give_up("deliver", self.delivering.give_up)
         failing.on_give_up("seal", self.outbound.give_up)
 
@@ -52,9 +55,14 @@ class Journey:
         rooms.agenda.start(group)
         await self.watching.started()
         rooms.standing.accepts_work = True
-        due = await rooms.ledger.due()
-        rooms.agenda.add_all(due)
-        log.info("started; %d works were due", len(due))
+        log.info("started; %d works were due", await self._fill())
+
+    async def _fill(self) -> int:
+        """Take in what is due by the database and not on the agenda yet; how much of it there is."""
+        due = await self._rooms.ledger.due(limit=MAX_LOADED)
+        self._rooms.agenda.add_missing(due)
+        self._more_due = len(due) == MAX_LOADED
+        return len(due)
 
     async def run(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         """Walk and watch until ``stop``."""
@@ -95,6 +103,8 @@ class Journey:
     async def _watch_expiry(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             await self.watching.attempt("expiry", self.watching.expire)
+            if self._more_due:
+                await self._fill()
             await rest(stop, EXPIRE_EVERY)
 
 

@@ -11,7 +11,7 @@ from gateway.core.directory import DirectoryError
 from gateway.core.exchange import Direction
 from gateway.core.explain import Reason
 from gateway.core.receipt import Receipt
-from gateway.core.step import Finish, Schedule, Step, Work
+from gateway.core.step import Finish, Work
 from gateway.core.transmittal import Transmittal
 from gateway.flow.ports import ExchangeRow, ReceiptRow, RecipientStatus, Status
 from gateway.flow.private import open_private
@@ -69,10 +69,11 @@ class Desk:
             detail=due.isoformat().encode(),
         )
 
-    def deliveries(self, transmittal: Transmittal, priority: int, at: datetime) -> tuple[Work, ...]:
-        """One delivery for each next hop: recipients behind one gateway share it."""
+    def deliveries(self, transmittal: Transmittal, priority: int, at: datetime, orgs: Sequence[str] | None = None) -> tuple[Work, ...]:
+        """One delivery for each next hop, to all recipients or to these: those behind one gateway share it."""
         standing = self._rooms.standing
-        gateways = sorted({standing.gateway_of(recipient.org) for recipient in transmittal.recipients})
+        chosen = [recipient.org for recipient in transmittal.recipients] if orgs is None else orgs
+        gateways = sorted({found.id for org in chosen for found in standing.directory.gateways_of(org)[:1]})
         return tuple(
             Work(
                 key=f"deliver:out:{transmittal.id}:{gateway}",
@@ -93,9 +94,7 @@ class Desk:
         source = work.detail.decode()
         await self._rooms.office.settle(source, work.exchange)
         self.leaving.discard(source)
-        report = self.report("out", work.exchange, self._rooms.clock.now())
-        await self._rooms.record(Step(changes=(Finish(key=work.key), Schedule(work=report))))
-        self._rooms.agenda.add(report)
+        self._rooms.finish(Finish(key=work.key))
 
     async def settle_again(self, source: str, exchange: str) -> None:
         """The same offer once more: the first answer is repeated."""
@@ -112,7 +111,7 @@ class Desk:
         refusal = msgspec.json.decode(detail, type=_Refusal)
         await self._rooms.office.refuse(refusal.source, refusal.reasons)
         self.leaving.discard(refusal.source)
-        await self._rooms.record(Step(changes=(Finish(key=work.key),)))
+        self._rooms.finish(Finish(key=work.key))
 
     async def show(self, work: Work) -> None:
         """Work "report"."""
@@ -120,7 +119,7 @@ class Desk:
         if row is not None:
             receipts = await self._rooms.ledger.receipts(work.direction, work.exchange)
             await self._rooms.office.report(self._status(row, receipts))
-        await self._rooms.record(Step(changes=(Finish(key=work.key, detail=work.detail),)))
+        self._rooms.finish(Finish(key=work.key, detail=work.detail))
 
     def _status(self, row: ExchangeRow, receipts: Sequence[ReceiptRow]) -> Status:
         private = open_private(self._rooms.standing, row.id, row.private)

@@ -116,7 +116,7 @@ def examine(cover: Cover, peer: str, standing: Standing, now: datetime) -> Exami
     suite = suite_named(transmittal.suite)
     # 2. the TLS peer carries for the sender's gateway
     if peer != transmittal.sender.gateway:
-        raise ProblemError("not-carrier", f"{peer} may not carry for {transmittal.sender.gateway}", retryable=False)
+        raise ProblemError("not-carrier", f"{peer} may not carry for {transmittal.sender.gateway}", retryable=True)
     # 3. directory, recipients, envelopes
     directory = standing.directory_named(transmittal.directory, now)
     _check_parties(transmittal, cover, directory, standing, suite)
@@ -199,16 +199,17 @@ def reopen(key: ContentKey, chunks: Iterator[bytes], manifest_digest: str, suite
 
 def _check_parties(transmittal: Transmittal, cover: Cover, directory: Directory, standing: Standing, suite: Suite) -> None:
     try:
+        directory.organisation(transmittal.sender.org)
         if transmittal.sender.org not in directory.gateway(transmittal.sender.gateway).organisations:
-            raise ProblemError("not-carrier", f"{transmittal.sender.gateway} does not serve {transmittal.sender.org}", retryable=False)
+            raise ProblemError("not-carrier", f"{transmittal.sender.gateway} does not serve {transmittal.sender.org}", retryable=True)
     except DirectoryError as error:
-        raise ProblemError("not-carrier", str(error), retryable=False) from error
+        raise ProblemError("not-carrier", str(error), retryable=True) from error
     listed = {recipient.org: recipient.envelope for recipient in transmittal.recipients}
     if not cover.envelopes:
-        raise ProblemError("not-ours", "no envelope for anybody here", retryable=False)
+        raise ProblemError("not-ours", "no envelope for anybody here", retryable=True)
     for org, envelope in cover.envelopes:
         if org != standing.organisation or org not in listed:
-            raise ProblemError("not-ours", f"{org} is not served here", retryable=False)
+            raise ProblemError("not-ours", f"{org} is not served here", retryable=True)
         if digest(suite.digest, envelope) != listed[org]:
             raise ProblemError("envelope-mismatch", f"the envelope for {org} is not the one signed for", retryable=True)
 
@@ -216,11 +217,11 @@ def _check_parties(transmittal: Transmittal, cover: Cover, directory: Directory,
 def _check_signature(transmittal: Transmittal, body: bytes, nro: SignedData, directory: Directory, suite: Suite) -> None:
     listed = directory.signing_fingerprints(transmittal.sender.org, suite)
     if nro.certificate.fingerprint not in listed:
-        raise ProblemError("signer-not-listed", f"the certificate is not listed for {transmittal.sender.org}", retryable=False)
+        raise ProblemError("signer-not-listed", f"the certificate is not listed for {transmittal.sender.org}", retryable=True)
     try:
         nro.verify(body)
     except (Unverified, Malformed) as error:
-        raise ProblemError("signature-invalid", str(error), retryable=False) from error
+        raise ProblemError("signature-invalid", str(error), retryable=True) from error
 
 
 def _check_token(
@@ -252,7 +253,7 @@ def _check_chain(nro: SignedData, standing: Standing, at: datetime, now: datetim
     except Revoked as error:
         raise ProblemError("revoked", str(error), retryable=False) from error
     except Unverified as error:
-        raise ProblemError("chain-invalid", str(error), retryable=False) from error
+        raise ProblemError("chain-invalid", str(error), retryable=True) from error
     if chain.revoked_later is not None:
         return (explain("revoked-later", revoked_at=str(chain.revoked_later)),)
     return ()

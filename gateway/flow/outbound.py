@@ -194,12 +194,13 @@ class Outbound:
         self, opening: OpenExchange, *, leaf_reasons: Hold | Refusal, leaf: Leaf, offer: Offer, at: datetime
     ) -> None:
         reasons = leaf_reasons.reasons
+        works: tuple[Work, ...]
         if isinstance(leaf_reasons, Hold):
-            work = self._desk.settlement(offer.source, opening.id, at)
+            works = (self._desk.settlement(offer.source, opening.id, at), self._desk.report("out", opening.id, at))
         else:
-            work = self._desk.refusal(offer.source, opening.id, reasons, at)
-        await self._rooms.record(Step(changes=(opening, Schedule(work=work)), leaves=(leaf,)))
-        self._desk.leave(offer.source, work)
+            works = (self._desk.refusal(offer.source, opening.id, reasons, at),)
+        await self._rooms.record(Step(changes=(opening, *(Schedule(work=work) for work in works)), leaves=(leaf,)))
+        self._desk.leave(offer.source, *works)
         self._rooms.gauges.outcome("out", opening.state, opening.level, "")
         for reason in reasons:
             self._rooms.gauges.refused(reason.rule, "")
@@ -223,6 +224,7 @@ class Outbound:
             stamped = await self._seal_and_stamp(taken)
         at = rooms.clock.now()
         deliveries = self._desk.deliveries(stamped.sealed.transmittal, taken.clearance.priority, at)
+        dues = (*deliveries, self._desk.report("out", work.exchange, at))
         sealed = stamped.sealed
         changes: list[Change] = [
             KeepSealed(
@@ -234,11 +236,11 @@ class Outbound:
                 envelopes=sealed.envelopes,
                 content=sealed.content,
                 own_key=sealed.own_key,
-                expires=taken.clearance.expires,
+                expires=sealed.transmittal.expires_at,
             ),
             *(_sealed(work.exchange, org, at) for org, _ in sealed.envelopes),
             Finish(key=work.key),
-            *(Schedule(work=delivery) for delivery in deliveries),
+            *(Schedule(work=due) for due in dues),
         ]
         try:
             await rooms.record(
@@ -256,7 +258,7 @@ class Outbound:
             work.exchange, Ready(stamped=stamped, clearance=taken.clearance), sealed.content.size if sealed.content.inline else 4096
         )
         self._forget(work.exchange)
-        rooms.agenda.add_all(deliveries)
+        rooms.agenda.add_all(dues)
 
     async def _seal_and_stamp(self, taken: Taken) -> Stamped:
         rooms, begun = self._rooms, self._rooms.clock.monotonic()

@@ -6,78 +6,40 @@ digest, and SM2 on the event loop starves the journal's group commit.
 
 from __future__ import annotations
 
-import asyncio
-import queue
-import threading
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar, cast
+
+from gateway.flow.desk import Desk
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 BATCH = 16  # acts finished before their waiters are told together; more only adds latency
-_Job = tuple[asyncio.Future[Any], Callable[[], Any]]
+LINGER = 0.002  # seconds a busy stage waits for more: a wake-up of both threads costs more than most acts
+_Act = Callable[[], Any]
 
 
 class Stage:
     """Runs blocking functions in order of arrival on its own thread. Must be closed; what waits then is still done."""
 
     def __init__(self, name: str) -> None:
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=f"stage-{name}", daemon=True)
-        self._thread.start()
+        self._desk: Desk[_Act, Any] = Desk(f"stage-{name}", _perform, ceiling=BATCH, linger=LINGER)
 
     async def run(self, act: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The result of ``act`` on the stage thread; raises what it raises."""
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._jobs.put((future, lambda: act(*args, **kwargs)))
-        return await future
+        return cast("R", await self._desk.ask(lambda: act(*args, **kwargs)))
 
     def close(self) -> None:
-        """Finish what is queued and end the thread."""
-        self._jobs.put(None)
-        self._thread.join()
-
-    def _work(self) -> None:
-        open_for_work = True
-        while open_for_work:
-            jobs, open_for_work = self._drain()
-            done = [(future, *_attempt(act)) for future, act in jobs]
-            if done:
-                _tell(done)
-
-    def _drain(self) -> tuple[list[_Job], bool]:
-        jobs: list[_Job] = []
-        job = self._jobs.get()
-        while job is not None:
-            jobs.append(job)
-            if len(jobs) == BATCH:
-                return jobs, True
-            try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                return jobs, True
-        return jobs, False
+        """Finish what is queued and end the thread. Harmless twice."""
+        self._desk.close()
 
 
-def _attempt(act: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+def _perform(acts: Sequence[_Act]) -> Sequence[Any]:
+    return [_attempt(act) for act in acts]
+
+
+def _attempt(act: _Act) -> Any:
     try:
-        return act(), None
-    except BaseException as error:  # noqa: BLE001  # handed to the waiter, who raises it
-        return None, error
-
-
-def _tell(done: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
-    loop = done[0][0].get_loop()
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(_settle, done)
-
-
-def _settle(done: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
-    for future, result, error in done:
-        if future.cancelled():
-            continue
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
+        return act()
+    except Exception as error:  # noqa: BLE001  # handed to the asker, who raises it
+        return error

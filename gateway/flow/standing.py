@@ -61,6 +61,10 @@ class Standing:
             raise NotListed(f"no gateway serves {org}", id=org)
         return gateways[0].id
 
+    def goes_through(self, org: str, gateway: str) -> bool:
+        """Whether documents for this organisation go to that gateway; False for one the directory no longer knows."""
+        return any(found.id == gateway for found in self.directory.gateways_of(org)[:1])
+
     def directory_named(self, ref: DirectoryRef, now: datetime) -> Directory:
         """The directory a transmittal was made under. Raises ProblemError: unknown here, or no longer in force."""
         known = self._known.get(ref.version)

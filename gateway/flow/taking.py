@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from crypto.digests import digest
-from crypto.errors import LocalError, RemoteError
-from gateway.core.errors import Superseded
+from crypto.errors import LocalError, RemoteError, Unverified
+from gateway.core.errors import ProblemError, Superseded
 from gateway.core.exchange import TRANSITIONS, Event, Impossible, State, apply_receipt
 from gateway.core.leaf import LeafKind
 from gateway.core.receipt import Receipt
@@ -58,10 +58,14 @@ class Taking:
         """Receipts a peer sent, answered one by one."""
         return tuple([await self._take_one(peer, signed) for signed in receipts])
 
-    async def take_answer(self, transmittal: Transmittal, transmittal_digest: str, receipts: Sequence[SignedReceipt], done: str) -> None:
-        """The receipts a peer answered our delivery with; ``done`` is the key of that delivery's work. Raises RemoteError."""
+    async def take_answer(
+        self, transmittal: Transmittal, transmittal_digest: str, recipients: Collection[str], receipts: Sequence[SignedReceipt], done: str
+    ) -> None:
+        """The receipts a peer answered our delivery to ``recipients`` with; ``done`` is the key of its work. Raises RemoteError."""
         at = self._rooms.clock.now()
         judged = await self._rooms.stage_out.run(self._judge_all, receipts, transmittal, transmittal_digest, at)
+        if {one.receipt.recipient for one in judged} != set(recipients):
+            raise Unverified("the receipts are not about those it was delivered to", check="recipients")
         await self._record(judged, at, finish=done)
 
     def _judge_all(
@@ -93,11 +97,11 @@ class Taking:
     async def _turn_away(self, peer: str, name: str, error: RemoteError) -> ReceiptAnswer:
         """A receipt that states nothing: a leaf and an alarm, never a state."""
         log.warning("receipt %s from %s refused: %s", name, peer, error)
-        code = str(error.code)
+        code = error.problem if isinstance(error, ProblemError) else str(error.code)
         leaf = self._leaves.leaf(LeafKind.NOT_ENTITLED, self._rooms.clock.now(), "refused", object=name, reason=code, src=peer)
         await self._rooms.record(Step(changes=(), leaves=(leaf,)))
         self._rooms.gauges.refused(code, peer)
-        return ReceiptAnswer(digest=name, code=code, retryable=False)
+        return ReceiptAnswer(digest=name, code=code, retryable=isinstance(error, ProblemError) and error.retryable)
 
     async def _find(self, exchange: str) -> tuple[Transmittal, str] | None:
         ready = self._rooms.hot_out.get(exchange)
@@ -141,8 +145,10 @@ class Taking:
             state = states[one.receipt.recipient or ""]
             kind, outcome = LeafKind.RECEIPT, "taken-in"
             try:
-                if apply_receipt(state, one.receipt.event) is not state:
+                after = apply_receipt(state, one.receipt.event)
+                if after is not state:
                     changes.append(self._move(one.receipt, at))
+                    states[one.receipt.recipient or ""] = after
                 else:
                     outcome = "implied"
             except Impossible:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 from crypto.errors import LocalError, RemoteError
 from crypto.randomness import random_bytes
 from crypto.suites import suite_named
 from crypto.timestamps import make_request, token_from_response, verify_token
+from gateway.core.canonical import parse_time
 from gateway.core.exchange import State
-from gateway.core.leaf import LeafKind
+from gateway.core.leaf import Leaf, LeafKind
 from gateway.core.step import Keep, Step
-from gateway.flow.delivering import IN_FLIGHT, Delivering
+from gateway.flow.delivering import OPEN, Delivering
 from gateway.flow.handover import HandOver
 from gateway.flow.leaves import Leaves
+from gateway.flow.ports import CheckpointRow
 from gateway.flow.rooms import Rooms
 
 log = logging.getLogger("yizhan.watching")
@@ -49,6 +52,7 @@ class Watching:
         """A token over the newest checkpoint: gives receipts their trusted time and confirms our clock. Raises Unreachable, Unverified."""
         rooms = self._rooms
         checkpoint = await rooms.ledger.latest_checkpoint()
+        await self._look_at_newest_leaf(checkpoint)
         over = checkpoint.note if checkpoint is not None else rooms.standing.gateway.encode()
         suite = suite_named(next(iter(rooms.tokens)))
         nonce = int.from_bytes(random_bytes(8), "big")
@@ -64,13 +68,20 @@ class Watching:
             await rooms.record(Step(changes=(Keep(shelf="token", name=str(checkpoint.size), body=token),)))
             self._stamped_size = checkpoint.size
 
+    async def _look_at_newest_leaf(self, checkpoint: CheckpointRow | None) -> None:
+        newest = await self._rooms.ledger.leaf(checkpoint.size - 1) if checkpoint is not None else None
+        if newest is not None:
+            self._rooms.guard.saw_leaf(parse_time(Leaf.from_bytes(newest).at))
+
     async def expire(self) -> None:
         """End what is past its ``expires`` on either side."""
         rooms, now = self._rooms, self._rooms.clock.now()
-        for exchange, org in await rooms.ledger.expired("out", now - EXPIRY_GRACE, IN_FLIGHT | {State.STUCK}):
-            await self._delivering.expire(exchange, org)
+        for exchange, org in await rooms.ledger.expired("out", now - EXPIRY_GRACE, OPEN):
+            await self.attempt(f"expiry of {exchange}", partial(self._delivering.expire, exchange, org))
         for exchange, _ in await rooms.ledger.expired("in", now, frozenset({State.ACCEPTED, State.DELIVERED})):
-            await self._handover.not_signed_for(exchange)
+            await self.attempt(f"expiry of {exchange}", partial(self._handover.not_signed_for, exchange))
+        for exchange, _ in await rooms.ledger.expired("in", now, frozenset({State.HELD})):
+            await self.attempt(f"expiry of {exchange}", partial(self._handover.lapse, exchange))
 
     async def started(self) -> None:
         """The first leaf of this run; keeps the policy and directory every later leaf refers to."""

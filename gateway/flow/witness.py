@@ -17,6 +17,7 @@ from crypto.randomness import random_bytes
 from crypto.signed_data import SignedData, sign_detached
 from crypto.suites import Suite, suite_named
 from gateway.core.canonical import format_time
+from gateway.core.errors import ProblemError
 from gateway.core.ids import uuid7
 from gateway.core.receipt import EventName, Issuer, Receipt, ReceiptReason, entitled
 from gateway.core.step import KeepReceipt
@@ -75,7 +76,10 @@ def issue(
 def judge(
     signed: SignedReceipt, receipt: Receipt, transmittal: Transmittal, transmittal_digest: str, standing: Standing, now: datetime
 ) -> Judged:
-    """Verify one received receipt against the exchange it speaks of. Raises Unverified, Malformed, NotEntitled, CertificateProblem."""
+    """Verify one received receipt against the exchange it speaks of.
+
+    Raises Unverified, Malformed, NotEntitled, CrlStale; ProblemError (retryable) for a certificate that only a newer directory may list.
+    """
     suite = suite_named(transmittal.suite)
     if receipt.transmittal != transmittal_digest or receipt.exchange != transmittal.id:
         raise Unverified("the receipt speaks of another transmittal", check="transmittal")
@@ -85,7 +89,7 @@ def judge(
     entitled(receipt, transmittal, standing.directory)
     signature = SignedData.from_der(signed.signature)
     if signature.certificate.fingerprint not in standing.directory.signing_fingerprints(receipt.by.org, suite):
-        raise Unverified(f"the certificate is not listed for {receipt.by.org}", check="listed")
+        raise ProblemError("signer-not-listed", f"the certificate is not listed for {receipt.by.org}", retryable=True)
     signature.verify(signed.body)
     standing.chains.verify(signature.certificate, at=now, now=now, purpose=Purpose.SIGN)
     return Judged(receipt=receipt, digest=digest(suite.digest, signed.body), signed=signed)

@@ -27,10 +27,10 @@ from crypto.errors import Malformed, YizhanError
 from crypto.notes import LogKey
 from gateway.core.errors import JournalStopped, NoRoom
 from gateway.core.step import Finish, Keep, KeepSealed, Remember, Schedule, Step, StoredContent
+from gateway.flow.desk import Desk
 from gateway.flow.ports import Recorded
 from gateway.store import schema
 from gateway.store.apply import NotTogether, Together, name_conflict
-from gateway.store.desk import Desk
 from gateway.store.files import Headroom
 from gateway.store.log import AuditLog, Page
 from gateway.store.statements import Row, Statements

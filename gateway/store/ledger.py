@@ -17,9 +17,9 @@ from sqlalchemy.exc import DBAPIError
 from crypto.errors import LocalError, YizhanError
 from gateway.core.exchange import Direction, State
 from gateway.core.step import StoredContent, Work
+from gateway.flow.desk import Desk
 from gateway.flow.ports import CheckpointRow, ExchangeRow, PassageRow, ReceiptRow
 from gateway.store import schema
-from gateway.store.desk import Desk
 from gateway.store.proofs import StoredTree
 from gateway.store.questions import Questions
 from gateway.store.schema import from_micros, to_micros

@@ -1,7 +1,8 @@
 """One thread that serves what is queued, in batches: how blocking work is asked for from the event loop.
 
-The writer and the reader of the database each sit at one desk. What came in while a batch was being served makes up the next one, so a
-busy desk does more per commit and an idle one answers at once. All answers of a batch cross into the event loop in one call.
+The writer and the reader of the database, and each stage of cryptographic work, sit at one desk. What came in while a batch was being
+served makes up the next one, so a busy desk does more at a time and an idle one answers at once. All answers of a batch cross into the
+event loop in one call.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-BUSY = 1.5  # items a batch usually holds from which on lingering pays; a lone asker is answered at once
+BUSY = 1.2  # items a batch usually holds from which on lingering pays; a lone asker is answered at once
 
 _LOG = logging.getLogger(__name__)
 
