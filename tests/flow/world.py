@@ -152,7 +152,9 @@ class Line:
         once = self._deliver(arrivals, gateway, parcel, cover, content, fault.after if fault and fault.kind == "cut" else None)
         if fault and fault.kind == "twice":
             again = self._deliver(arrivals, gateway, parcel, cover, content, None)
-            answer, _ = await asyncio.gather(once, again)
+            answer, _ = await asyncio.gather(once, again, return_exceptions=True)
+            if isinstance(answer, BaseException):
+                raise answer
         else:
             answer = await once
         if fault and fault.kind == "reply-lost":
@@ -334,7 +336,7 @@ class Node:
         blobs = FolderBlobs(self.home / "blobs", headroom)
         uploads = FolderUploads(self.home / "uploads", blobs)
         try:
-            failing = Failing(journal, self.clock)
+            failing = Failing(self.clock)
             self.rooms = Rooms(
                 standing=self._standing(),
                 clock=self.clock,
@@ -642,6 +644,9 @@ class World:
                     moved += await node.journey.outbound.walk(node.group)
                     moved += await node.journey.handover.take_acts()
             if not moved and not any(node.busy for node in self.nodes):
+                for node in self.nodes:
+                    if node.alive:
+                        await node.rooms.finish_now()
                 return
             assert time.monotonic() < deadline, "the world does not come to rest"
 
