@@ -32,7 +32,8 @@ from crypto.notes import LogKey
 from crypto.suites import INTL_1, Suite
 from gateway.core.directory import AuthorityEntry, Directory, Entry, GatewayEntry, GatewayLink, Names, OrganisationEntry, certificate_text
 from gateway.core.document import Addressee, Document
-from gateway.core.errors import PeerProblem, ProblemError, Unreachable
+from gateway.core.errors import OfficeUnavailable, PeerProblem, ProblemError, Unreachable
+from gateway.core.explain import Reason
 from gateway.core.policy import Policy, load_policy
 from gateway.core.step import Work
 from gateway.flow.agenda import Agenda
@@ -40,7 +41,20 @@ from gateway.flow.clockguard import ClockGuard
 from gateway.flow.failing import Failing
 from gateway.flow.hot import Hot
 from gateway.flow.journey import Journey
-from gateway.flow.ports import Answer, Arrivals, ExchangeRow, Parcel, Pending, ReceiptAnswer, Receipted, ReceiptRow, SignedReceipt
+from gateway.flow.ports import (
+    Act,
+    Answer,
+    Arrivals,
+    Delivery,
+    ExchangeRow,
+    Parcel,
+    Pending,
+    ReceiptAnswer,
+    Receipted,
+    ReceiptRow,
+    SignedReceipt,
+    Status,
+)
 from gateway.flow.rooms import Rooms
 from gateway.flow.stage import Stage
 from gateway.flow.standing import DirectoryPapers, Standing
@@ -115,12 +129,14 @@ class LocalAuthority:
 
 # ---- the wire --------------------------------------------------------------------------------------------------------------------
 
-Kind = Literal["unsent", "reply-lost", "twice", "cut", "edit"]
+Kind = Literal["unsent", "reply-lost", "twice", "cut", "flip", "edit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What happens to one offer on the wire. ``cut``: the upload breaks after so many bytes; ``edit``: what arrives instead."""
+    """What happens to one offer on the wire. ``cut``: the upload breaks after so many bytes, ``flip``: the byte there arrives changed;
+    ``edit``: what arrives instead.
+    """
 
     kind: Kind
     after: int = 0
@@ -136,12 +152,14 @@ class Line:
         self.down: set[str] = set()  # gateways that cannot be reached
         self.faults: deque[Fault] = deque()
         self.receipt_faults: deque[Kind] = deque()
+        self.offered: list[tuple[str, Parcel]] = []  # every attempt, whatever became of it
         self.carried: list[tuple[str, bytes, bytes | None]] = []  # (to, cover, inline content) of every offer that arrived
         self.answers: list[Answer | ProblemError] = []
         self.receipts: list[tuple[str, SignedReceipt]] = []  # (to, receipt) that arrived
         self.uploaded: list[tuple[int, int]] = []  # (offset, bytes) of every piece of an upload
 
     async def send(self, gateway: str, parcel: Parcel) -> Answer:
+        self.offered.append((gateway, parcel))
         fault = self.faults.popleft() if self.faults else None
         arrivals = self._reach(gateway)
         if fault and fault.kind == "unsent":
@@ -149,7 +167,7 @@ class Line:
         cover, content = parcel.cover, parcel.inline
         if fault and fault.kind == "edit":
             cover, content = fault.edit(cover, content)
-        once = self._deliver(arrivals, gateway, parcel, cover, content, fault.after if fault and fault.kind == "cut" else None)
+        once = self._deliver(arrivals, gateway, parcel, cover, content, fault)
         if fault and fault.kind == "twice":
             again = self._deliver(arrivals, gateway, parcel, cover, content, None)
             answer, _ = await asyncio.gather(once, again, return_exceptions=True)
@@ -181,13 +199,13 @@ class Line:
         return node.journey.inbound
 
     async def _deliver(
-        self, arrivals: Arrivals, gateway: str, parcel: Parcel, cover: bytes, content: bytes | None, cut: int | None
+        self, arrivals: Arrivals, gateway: str, parcel: Parcel, cover: bytes, content: bytes | None, fault: Fault | None
     ) -> Answer:
         with self._answering(gateway):
             answer = await arrivals.offer(self._me, cover, content)
             self.carried.append((gateway, cover, content))
             while isinstance(answer, Pending) and answer.state == "upload" and content is None:
-                pieces = self._pieces(parcel.read(answer.offset), answer.offset, cut)
+                pieces = self._pieces(parcel.read(answer.offset), answer.offset, fault)
                 try:
                     answer = await arrivals.append(self._me, parcel.exchange, parcel.transmittal_digest, answer.offset, pieces)
                 except ConnectionError as error:
@@ -195,10 +213,13 @@ class Line:
             self.answers.append(answer)
             return answer
 
-    async def _pieces(self, chunks: Iterator[bytes], offset: int, cut: int | None) -> AsyncIterator[bytes]:
+    async def _pieces(self, chunks: Iterator[bytes], offset: int, fault: Fault | None) -> AsyncIterator[bytes]:
+        cut = fault.after if fault and fault.kind == "cut" else None
         sent = 0
         for chunk in chunks:
             piece = chunk if cut is None else chunk[: max(0, cut - sent)]
+            if fault and fault.kind == "flip" and sent <= fault.after < sent + len(piece):
+                piece = flipped(piece, (fault.after - sent) * 8)
             sent += len(piece)
             self.uploaded.append((offset + sent - len(piece), len(piece)))
             yield piece
@@ -206,15 +227,16 @@ class Line:
                 raise ConnectionResetError("cut")
 
     def _answering(self, gateway: str) -> _Answering:
-        return _Answering(self._world, gateway, self.answers)
+        return _Answering(self._world, self._world.by_gateway[gateway], self.answers)
 
 
 class _Answering:
     """What the peer server does with whatever an arrival raises: the same table, and defects are remembered."""
 
-    def __init__(self, world: World, gateway: str, answers: list[Answer | ProblemError]) -> None:
+    def __init__(self, world: World, node: Node, answers: list[Answer | ProblemError]) -> None:
         self._world = world
-        self._gateway = gateway
+        self._node = node
+        self._life = node.lives
         self._answers = answers
 
     def __enter__(self) -> None: ...
@@ -222,13 +244,16 @@ class _Answering:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if not isinstance(error, Exception) or isinstance(error, Unreachable):
             return
+        gateway = self._node.gateway
+        if not self._node.alive or self._node.lives != self._life or self._node.crashing:
+            raise Unreachable(f"{gateway} died over it", place=gateway) from error
         if is_defect(error):
             self._world.defects.append(error)
         stated = problem_of(error)
         if isinstance(error, ProblemError):
             self._answers.append(error)
-        message = f"{self._gateway} answers {stated.word}"
-        raise PeerProblem(message, problem=stated.word, retryable=stated.retryable, peer=self._gateway) from error
+        message = f"{gateway} answers {stated.word}"
+        raise PeerProblem(message, problem=stated.word, retryable=stated.retryable, peer=gateway) from error
 
 
 # ---- one agency ------------------------------------------------------------------------------------------------------------------
@@ -255,6 +280,38 @@ class CountingGauges:
         self.refusals[code] += 1
 
 
+class Office(MemoryOffice):
+    """A memory office that can be closed, verb by verb."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed: set[str] = set()
+
+    def _open(self, verb: str) -> None:
+        if verb in self.closed:
+            raise OfficeUnavailable("the office is closed")
+
+    async def settle(self, source: str, exchange: str) -> None:
+        self._open("settle")
+        await super().settle(source, exchange)
+
+    async def refuse(self, source: str, reasons: Sequence[Reason]) -> None:
+        self._open("refuse")
+        await super().refuse(source, reasons)
+
+    async def report(self, status: Status) -> None:
+        self._open("report")
+        await super().report(status)
+
+    async def deliver(self, delivery: Delivery) -> None:
+        self._open("deliver")
+        await super().deliver(delivery)
+
+    async def acknowledge(self, act: Act, reasons: Sequence[Reason] = ()) -> None:
+        self._open("acknowledge")
+        await super().acknowledge(act, reasons)
+
+
 class Node:
     """One agency: its home on disk, its office, and its gateway while it runs. ``crash`` and ``start`` make a restart."""
 
@@ -266,7 +323,9 @@ class Node:
         self.home = home
         self.world = world
         self.clock = WorldClock(world.time)
-        self.office = MemoryOffice()
+        self.office = Office()
+        self.lives = 0
+        self.crashing = False
         self.line = Line(world, organisation.gateway)
         self.gauges = CountingGauges()
         self.signing: Holder = organisation.signing
@@ -297,6 +356,8 @@ class Node:
         """Open the disk and live; ready on return, with a confirmed clock unless the authority is silent."""
         assert self._running is None
         self._stop = asyncio.Event()
+        self.lives += 1
+        self.crashing = False
         begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running = asyncio.create_task(self._live(begun), name=f"node {self.key}")
         await asyncio.wait({begun, self._running}, return_when=asyncio.FIRST_COMPLETED)
@@ -311,6 +372,7 @@ class Node:
 
     async def crash(self) -> None:
         """End at once: what runs is cut off wherever it is, nothing is said any more."""
+        self.crashing = True
         for task in list(self.group._tasks):
             task.cancel()
         await self.stop()
@@ -484,6 +546,18 @@ class Node:
     def put_off(self) -> dict[str, Work]:
         return {key: work for key, (_, work) in self.rooms.agenda._later.items()}
 
+    def fill_disk(self) -> None:
+        """From now on nothing more may be written."""
+        self._set_room(1 << 62)
+
+    def free_disk(self) -> None:
+        self._set_room(self.min_free)
+
+    def _set_room(self, min_free: int) -> None:
+        for headroom in (self.rooms.journal._headroom, self.rooms.blobs.headroom):  # type: ignore[attr-defined]
+            headroom._min_free = min_free
+        self.rooms.journal._room_seen = float("-inf")  # type: ignore[attr-defined]
+
     # ---- proof
 
     def scratch_bytes(self) -> int:
@@ -511,8 +585,10 @@ def _gist(leaf: bytes) -> str:
 
 @functools.cache
 def policy_of(*changes: tuple[str, str]) -> tuple[Policy, bytes]:
-    """The default policy with these texts replaced."""
+    """The default policy with these texts replaced, and of its own tests only one it always passes."""
     text = POLICY.decode()
+    if changes:
+        text = text[: text.index("[[tests]]")] + text[text.index('[[tests]]\nname = "绝密') : text.index('[[tests]]\nname = "a document without')]
     for old, new in changes:
         assert old in text, f"the policy says no {old!r}"
         text = text.replace(old, new)
@@ -669,10 +745,17 @@ class World:
         return self[sender].exchange_of(source)
 
 
+def flipped(data: bytes, bit: int) -> bytes:
+    """The same with one bit turned round."""
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
 def receipted(answer: Answer | ProblemError) -> tuple[SignedReceipt, ...]:
     """The receipts of a 200."""
     assert isinstance(answer, Receipted), answer
     return answer.receipts
 
 
-__all__ = ["INTL_1", "Fault", "Line", "LocalAuthority", "Node", "World", "WorldClock", "policy_of", "receipted"]
+__all__ = ["INTL_1", "Fault", "Line", "LocalAuthority", "Node", "World", "WorldClock", "flipped", "policy_of", "receipted"]
