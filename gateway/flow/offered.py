@@ -15,10 +15,10 @@ from crypto.errors import Unverified
 from crypto.suites import Suite, suite_named
 from gateway.core.directory import DirectoryError
 from gateway.core.document import Document
-from gateway.core.errors import BadInput
+from gateway.core.errors import AlreadyOpen, BadInput
 from gateway.core.explain import Reason, explain, explain_error
 from gateway.core.manifest import PartEntry
-from gateway.core.policy import Clearance, PartFacts, Party, Question
+from gateway.core.policy import Clearance, PartFacts, Party, Question, Verdict
 from gateway.flow.opening import party
 from gateway.flow.ports import Held, Offer, OfferedPart
 from gateway.flow.rooms import Rooms
@@ -37,12 +37,37 @@ class Taken:
     offer: Offer
     copies: tuple[tuple[OfferedPart, Held], ...]
     refs: tuple[str, ...]
-    clearance: Clearance
+    verdict: Verdict
+
+    @property
+    def clearance(self) -> Clearance:
+        """Policy's permission; only what has it is ever sealed."""
+        assert isinstance(self.verdict, Clearance), "internal: an offer without clearance on its way to the seal"
+        return self.verdict
 
     @property
     def draft(self) -> Draft:
         """What the seal is put on."""
         return _draft(self.exchange, self.document, self.offer, self.copies, self.clearance, self.refs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """What was sent before under the name an offer has."""
+
+    exchanges: tuple[tuple[str, str], ...]  # (exchange id, content digest), oldest first
+    is_open: bool  # whether the last of them is still under way
+
+    def refs_for(self, source: str, content_digest: str) -> tuple[str, ...]:
+        """The exchange the new one refers to. Raises AlreadyOpen for the same content, BadInput while other content is under way."""
+        for exchange, known in self.exchanges:
+            if known == content_digest:
+                raise AlreadyOpen("this offer was taken before", exchange=exchange)
+        last = self.exchanges[-1:]
+        if self.is_open:
+            reasons = (explain("offer/source-open", source=source, exchange=last[0][0], at=source),)
+            raise BadInput("other content under the name of an open exchange", reasons=reasons)
+        return tuple(exchange for exchange, _ in last)
 
 
 def question(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from crypto.errors import LocalError, RemoteError, YizhanError
@@ -17,12 +17,12 @@ from crypto.suites import SUITES
 from gateway.core.document_rules import lint
 from gateway.core.errors import AlreadyOpen, BadInput, NoRoom, OfferGone, PartChanged, Superseded
 from gateway.core.exchange import TERMINAL, State
-from gateway.core.explain import Reason, explain, explain_error
+from gateway.core.explain import Reason, explain_error
 from gateway.core.leaf import Leaf
 from gateway.core.policy import Clearance, ClearanceVoid, Hold, Refusal, Verdict, decide
 from gateway.core.step import Advance, Change, Finish, KeepSealed, OpenExchange, Schedule, Step, StoredContent, Work
 from gateway.flow.leaves import Leaves
-from gateway.flow.offered import Taken, attachments, check_recipients, content_digest_of, drop, question
+from gateway.flow.offered import Earlier, Taken, attachments, check_recipients, content_digest_of, drop, question
 from gateway.flow.office import Desk
 from gateway.flow.ports import BadOffer, Held, Offer, OfferedPart
 from gateway.flow.private import Private, open_private, seal_private
@@ -32,7 +32,20 @@ from gateway.flow.witness import new_id
 
 log = logging.getLogger("yizhan.outbound")
 
+SEALED_AT_ONCE = 1024 * 1024  # bytes of parts; up to here copying and sealing is one hop, beyond it the tray is settled first
+HOT_OVERHEAD = 4096  # what a sealed exchange holds beside its content: transmittal, signature, token
 BAD_OFFER_REST = timedelta(seconds=30)  # an offer that failed for reasons of ours is looked at again after this
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """An offer copied and decided, and sealed where it is small and cleared; nothing is recorded yet."""
+
+    taken: Taken
+    verdict: Verdict
+    opening: OpenExchange
+    leaf: Leaf
+    sealed: Sealed | None
 
 
 class Outbound:
@@ -110,35 +123,41 @@ class Outbound:
     # ---- TAKEN | HELD | REFUSED
 
     async def take(self, offer: Offer) -> str:
-        """Take one offer; the exchange id. The same content under the same source finds the first exchange and settles it again."""
+        """Take one offer; the exchange id. The same content under the same source finds the first exchange and settles it again.
+
+        A small document is sealed at once, and TAKEN and SEALED are one transaction; a large one, or one no time authority answers for, is
+        TAKEN first, and its seal is due work.
+        """
         rooms, at = self._rooms, self._rooms.clock.now()
         check_recipients(rooms.standing, offer)
-        copies = await rooms.stage_out.run(self._copy, offer.parts)
-        exchange = ""
         try:
-            content_digest = content_digest_of(offer, copies)
-            refs = await self._refs(offer, content_digest)
-            exchange = await self._decide_and_open(offer, copies, content_digest, refs, at)
+            earlier = await self._earlier(offer.source)
+            prepared = await rooms.stage_out.run(self._prepare, offer, earlier, at)
+        except AlreadyOpen as known:
+            await self._desk.settle_again(offer.source, known.exchange)
+            return str(known.exchange)
+        opening, taken = prepared.opening, prepared.taken
+        try:
+            if isinstance(prepared.verdict, Clearance):
+                await self._open_cleared(prepared)
+            else:
+                await self._open_without_clearance(opening, leaf_reasons=prepared.verdict, leaf=prepared.leaf, offer=offer, at=at)
         except AlreadyOpen as known:
             await self._desk.settle_again(offer.source, known.exchange)
             return str(known.exchange)
         finally:
-            if exchange not in self._taken:  # refused, held, known, or failed: nothing will read this copy
-                drop(copies)
-        return exchange
+            if opening.id not in self._taken:  # sealed, refused, held, known, or failed: nothing will read this copy
+                drop(taken.copies)
+        return opening.id
 
-    async def _refs(self, offer: Offer, content_digest: str) -> tuple[str, ...]:
-        """Exchanges this source was sent as before. Other content under a source whose exchange is open: refused."""
-        earlier = await self._rooms.ledger.taken(self._rooms.office.name, offer.source)
-        for exchange, known in earlier:
-            if known == content_digest:
-                raise AlreadyOpen("this offer was taken before", exchange=exchange)
-        if earlier:
-            row = await self._rooms.ledger.exchange("out", earlier[-1][0])
-            if row is not None and any(passage.state not in TERMINAL["out"] for passage in row.passages):
-                reasons = (explain("offer/source-open", source=offer.source, exchange=row.id, at=offer.source),)
-                raise BadInput("other content under the name of an open exchange", reasons=reasons)
-        return tuple(exchange for exchange, _ in earlier)[-1:]
+    async def _earlier(self, source: str) -> Earlier:
+        """What was sent as this source before, and whether the last of it is still under way."""
+        before = await self._rooms.ledger.taken(self._rooms.office.name, source)
+        if not before:
+            return Earlier(exchanges=(), is_open=False)
+        row = await self._rooms.ledger.exchange("out", before[-1][0])
+        is_open = row is not None and any(passage.state not in TERMINAL["out"] for passage in row.passages)
+        return Earlier(exchanges=before, is_open=is_open)
 
     def _copy(self, parts: Sequence[OfferedPart]) -> tuple[tuple[OfferedPart, Held], ...]:
         """Copy the content once, digesting on the way; everything after reads this copy."""
@@ -152,43 +171,125 @@ class Outbound:
             raise
         return tuple(copies)
 
-    async def _decide_and_open(
-        self, offer: Offer, copies: tuple[tuple[OfferedPart, Held], ...], content_digest: str, refs: tuple[str, ...], at: datetime
-    ) -> str:
-        exchange = new_id(at)
-        document = offer.document.completed(identifier=f"urn:uuid:{exchange}", written=at.date())
-        verdict = decide(self._rooms.standing.policy, question(document, offer.recipients, copies, self._rooms, at))
-        private = Private.of(document, verdict)
-        opening = OpenExchange(
+    def _prepare(self, offer: Offer, earlier: Earlier, at: datetime) -> _Prepared:
+        """One hop: copy, compare with what was sent before, ask policy, and seal what is small and cleared."""
+        copies = self._copy(offer.parts)
+        try:
+            content_digest = content_digest_of(offer, copies)
+            refs = earlier.refs_for(offer.source, content_digest)
+            exchange = new_id(at)
+            document = offer.document.completed(identifier=f"urn:uuid:{exchange}", written=at.date())
+            verdict = decide(self._rooms.standing.policy, question(document, offer.recipients, copies, self._rooms, at))
+            taken = Taken(exchange=exchange, document=document, offer=offer, copies=copies, refs=refs, verdict=verdict)
+            return _Prepared(
+                taken=taken,
+                verdict=verdict,
+                opening=self._opening(taken, verdict, content_digest, at),
+                leaf=self._leaves.decided(at, exchange, document, verdict, tuple(org for org, _ in offer.recipients)),
+                sealed=self._seal_small(taken, verdict, at),
+            )
+        except BaseException:
+            drop(copies)
+            raise
+
+    def _seal_small(self, taken: Taken, verdict: Verdict, at: datetime) -> Sealed | None:
+        rooms = self._rooms
+        if not isinstance(verdict, Clearance) or sum(held.size for _, held in taken.copies) > SEALED_AT_ONCE:
+            return None
+        try:
+            return seal(taken.draft, verdict, rooms.standing, at, rooms.blobs.create)
+        except ClearanceVoid:  # policy or directory changed under our hands: the seal is due work, which decides again
+            return None
+
+    def _opening(self, taken: Taken, verdict: Verdict, content_digest: str, at: datetime) -> OpenExchange:
+        standing, document, offer = self._rooms.standing, taken.document, taken.offer
+        return OpenExchange(
             direction="out",
-            id=exchange,
+            id=taken.exchange,
             at=at,
             state=_state_of(verdict),
             recipients=tuple(sorted(org for org, _ in offer.recipients)),
             level=document.level or "",
             urgency=document.urgency,
             suite=verdict.suite.id if isinstance(verdict, Clearance) else "",
-            sender_org=self._rooms.standing.organisation,
-            sender_gateway=self._rooms.standing.gateway,
+            sender_org=standing.organisation,
+            sender_gateway=standing.gateway,
             office=self._rooms.office.name,
             source=offer.source,
             content_digest=content_digest,
-            private=seal_private(self._rooms.standing, exchange, private),
+            private=seal_private(standing, taken.exchange, Private.of(document, verdict)),
         )
-        leaf = self._leaves.decided(at, exchange, document, verdict, tuple(org for org, _ in offer.recipients))
-        if not isinstance(verdict, Clearance):
-            await self._open_without_clearance(opening, leaf_reasons=verdict, leaf=leaf, offer=offer, at=at)
-            return exchange
-        taken = Taken(exchange=exchange, document=document, offer=offer, copies=copies, refs=refs, clearance=verdict)
-        self._taken[exchange] = taken
-        works = (self._desk.settlement(offer.source, exchange, at), _seal_work(exchange, verdict.priority, at))
+
+    async def _open_cleared(self, prepared: _Prepared) -> None:
+        stamped = await self._stamp_at_once(prepared)
+        if stamped is not None:
+            await self._open_sealed(prepared, stamped)
+            return
+        opening, taken = prepared.opening, prepared.taken
+        self._taken[opening.id] = taken
+        works = (
+            self._desk.settlement(opening.source, opening.id, opening.at),
+            _seal_work(opening.id, taken.clearance.priority, opening.at),
+        )
         try:
-            await self._rooms.record(Step(changes=(opening, *(Schedule(work=work) for work in works)), leaves=(leaf,)))
+            await self._rooms.record(Step(changes=(opening, *(Schedule(work=work) for work in works)), leaves=(prepared.leaf,)))
         except BaseException:
-            self._forget(exchange)
+            self._forget(opening.id)
             raise
-        self._desk.leave(offer.source, *works)
-        return exchange
+        self._desk.leave(opening.source, *works)
+
+    async def _stamp_at_once(self, prepared: _Prepared) -> Stamped | None:
+        """The token for what was sealed at once; None where there is none to be had now, and the seal becomes due work."""
+        rooms, sealed = self._rooms, prepared.sealed
+        if sealed is None:
+            return None
+        try:
+            rooms.guard.check(rooms.clock.now(), rooms.clock.monotonic())
+            return await self._stamp(sealed, prepared.taken.clearance)
+        except (LocalError, RemoteError) as error:
+            log.warning("exchange %s is not sealed at once: %s", prepared.opening.id, error)
+            await self._discard(sealed.content)
+            return None
+
+    async def _open_sealed(self, prepared: _Prepared, stamped: Stamped) -> None:
+        """TAKEN and SEALED in one transaction."""
+        rooms, at = self._rooms, self._rooms.clock.now()
+        opening, clearance = prepared.opening, prepared.taken.clearance
+        changes, dues, leaf = self._sealing(opening.id, stamped, clearance, at)
+        dues = (self._desk.settlement(opening.source, opening.id, at), *dues)
+        step = Step(
+            changes=(replace(opening, state=State.SEALED), *changes, *(Schedule(work=due) for due in dues)), leaves=(prepared.leaf, leaf)
+        )
+        try:
+            await rooms.record(step)
+        except (AlreadyOpen, NoRoom):
+            await self._discard(stamped.sealed.content)
+            raise
+        self._keep_hot(opening.id, stamped, clearance)
+        self._desk.leave(opening.source, *dues)
+
+    def _sealing(
+        self, exchange: str, stamped: Stamped, clearance: Clearance, at: datetime
+    ) -> tuple[tuple[Change, ...], tuple[Work, ...], Leaf]:
+        """What SEALED keeps, what becomes due with it, and its leaf."""
+        sealed = stamped.sealed
+        kept = KeepSealed(
+            direction="out",
+            exchange=exchange,
+            transmittal=sealed.transmittal_bytes,
+            transmittal_digest=sealed.transmittal_digest,
+            nro=stamped.nro,
+            envelopes=sealed.envelopes,
+            content=sealed.content,
+            own_key=sealed.own_key,
+            expires=sealed.transmittal.expires_at,
+        )
+        dues = (*self._desk.deliveries(sealed.transmittal, clearance.priority, at), self._desk.report("out", exchange, at))
+        return (kept,), dues, self._leaves.sealed(at, sealed.transmittal, sealed.transmittal_digest)
+
+    def _keep_hot(self, exchange: str, stamped: Stamped, clearance: Clearance) -> None:
+        content = stamped.sealed.content
+        self._rooms.hot_out.put(exchange, Ready(stamped=stamped, clearance=clearance), len(content.inline or b"") + HOT_OVERHEAD)
 
     async def _open_without_clearance(
         self, opening: OpenExchange, *, leaf_reasons: Hold | Refusal, leaf: Leaf, offer: Offer, at: datetime
@@ -223,40 +324,21 @@ class Outbound:
             taken = self._taken[work.exchange]
             stamped = await self._seal_and_stamp(taken)
         at = rooms.clock.now()
-        deliveries = self._desk.deliveries(stamped.sealed.transmittal, taken.clearance.priority, at)
-        dues = (*deliveries, self._desk.report("out", work.exchange, at))
-        sealed = stamped.sealed
-        changes: list[Change] = [
-            KeepSealed(
-                direction="out",
-                exchange=work.exchange,
-                transmittal=sealed.transmittal_bytes,
-                transmittal_digest=sealed.transmittal_digest,
-                nro=stamped.nro,
-                envelopes=sealed.envelopes,
-                content=sealed.content,
-                own_key=sealed.own_key,
-                expires=sealed.transmittal.expires_at,
-            ),
-            *(_sealed(work.exchange, org, at) for org, _ in sealed.envelopes),
-            Finish(key=work.key),
-            *(Schedule(work=due) for due in dues),
-        ]
+        changes, dues, leaf = self._sealing(work.exchange, stamped, taken.clearance, at)
+        advances = (_sealed(work.exchange, org, at) for org, _ in stamped.sealed.envelopes)
         try:
             await rooms.record(
-                Step(changes=tuple(changes), leaves=(self._leaves.sealed(at, sealed.transmittal, sealed.transmittal_digest),))
+                Step(changes=(*changes, *advances, Finish(key=work.key), *(Schedule(work=due) for due in dues)), leaves=(leaf,))
             )
         except Superseded:
             await rooms.record(Step(changes=(Finish(key=work.key),)))  # sealed before, by a twin of this work
-            await self._discard(sealed.content)
+            await self._discard(stamped.sealed.content)
             self._forget(work.exchange)
             return
         except NoRoom:
-            await self._discard(sealed.content)
+            await self._discard(stamped.sealed.content)
             raise
-        rooms.hot_out.put(
-            work.exchange, Ready(stamped=stamped, clearance=taken.clearance), sealed.content.size if sealed.content.inline else 4096
-        )
+        self._keep_hot(work.exchange, stamped, taken.clearance)
         self._forget(work.exchange)
         rooms.agenda.add_all(dues)
 
@@ -293,7 +375,7 @@ class Outbound:
         rooms, at = self._rooms, self._rooms.clock.now()
         verdict = decide(rooms.standing.policy, question(taken.document, taken.offer.recipients, taken.copies, rooms, at))
         if isinstance(verdict, Clearance):
-            self._taken[taken.exchange] = replace(taken, clearance=verdict)
+            self._taken[taken.exchange] = replace(taken, verdict=verdict)
             return True
         await self._refuse_taken(taken.exchange, verdict, at, work)
         return False
@@ -324,7 +406,7 @@ class Outbound:
             drop(copies)
             await self._refuse_taken(exchange, verdict, at, work)
             return None
-        return Taken(exchange=exchange, document=document, offer=offer, copies=copies, refs=refs, clearance=verdict)
+        return Taken(exchange=exchange, document=document, offer=offer, copies=copies, refs=refs, verdict=verdict)
 
     async def _refs_before(self, source: str, exchange: str) -> tuple[str, ...]:
         """What ``_refs`` said when this exchange was opened."""
