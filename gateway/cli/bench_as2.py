@@ -7,7 +7,7 @@ Imports nothing of ours, because the interpreter that has pyas2lib may not have 
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import importlib
 import json
 import os
@@ -16,7 +16,6 @@ import sys
 import time
 from typing import Any
 from unittest import mock
-
 
 # It turns line ends of what it signs into CR LF, also in binary files; content without any comes back as it was and can be compared.
 _WITHOUT_LINE_ENDS = bytes(0x20 if byte in (0x0A, 0x0D) else byte for byte in range(256))
@@ -45,15 +44,15 @@ def identity() -> tuple[bytes, bytes]:
 
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bench")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=30))
         .sign(key, hashes.SHA256())
     )
     pem = certificate.public_bytes(Encoding.PEM)

@@ -60,13 +60,27 @@ class BenchCity(City):
         self.office: OfficeKind = office
         self.idle_mib: dict[str, float] = {}
         self._words: dict[str, queue.SimpleQueue[bytes]] = {}
-        super().__init__(folder, (SENDER, RECEIVER), suite, poll_seconds=0.1)
+        self._hearing: list[threading.Thread] = []
+        super().__init__(folder, (SENDER, RECEIVER), suite, poll_seconds=0.25)
 
     def start_gateway(self, key: str) -> None:
         """Start a gateway with the benchmark's pipes."""
         self.start(key, str(self.homes[key].path), self.office, module="gateway.cli.bench_gateway", talk=True)
         self._words[key] = queue.SimpleQueue()
-        threading.Thread(target=_hear, args=(self.processes[key], self._words[key]), name=f"hear {key}", daemon=True).start()
+        hearing = threading.Thread(target=_hear, args=(self.processes[key], self._words[key]), name=f"hear {key}", daemon=True)
+        hearing.start()
+        self._hearing.append(hearing)
+
+    def stop(self) -> None:
+        """End the processes and close the pipes to them."""
+        talking = list(self.processes.values())
+        super().stop()
+        for process in talking:
+            if process.stdin is not None:
+                process.stdin.close()
+        for thread in self._hearing:
+            thread.join()
+        self._hearing.clear()
 
     def tell(self, key: str, **command: object) -> None:
         """One command to one gateway."""
@@ -99,7 +113,9 @@ class BenchCity(City):
         cpu, peak = self._settle(before)
         tally = self._tally()
         if (tally["deliveries"], tally["different"], tally["repeats"], tally["bytes"]) != (documents, documents, 0, documents * size):
-            raise BenchFailed(f"{documents} documents of {size} bytes were sent, the receiving office counts {tally}", name="receiver", log="")
+            raise BenchFailed(
+                f"{documents} documents of {size} bytes were sent, the receiving office counts {tally}", name="receiver", log=""
+            )
         return Cost(
             documents=documents,
             seconds=answer["seconds"],
@@ -182,8 +198,9 @@ def memory_mib(pid: int, field: str) -> float:
 
 def _hear(process: subprocess.Popen[bytes], words: queue.SimpleQueue[bytes]) -> None:
     assert process.stdout is not None
-    for line in process.stdout:
-        words.put(line)
+    with process.stdout:
+        for line in process.stdout:
+            words.put(line)
     words.put(b"")
 
 

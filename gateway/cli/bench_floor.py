@@ -49,7 +49,12 @@ def counts(size: int) -> tuple[Count, ...]:
     sealed = size + AROUND
     return (
         Count(primitive="sign", times=4, size=ATTRIBUTES, what="transmittal, token, receipt of consignment, receipt of handover"),
-        Count(primitive="verify", times=5, size=ATTRIBUTES, what="token at the sender; transmittal, token at the recipient; two receipts at the sender"),
+        Count(
+            primitive="verify",
+            times=5,
+            size=ATTRIBUTES,
+            what="token at the sender; transmittal, token at the recipient; two receipts at the sender",
+        ),
         Count(primitive="wrap", times=1, size=32, what="content key, for the recipient"),
         Count(primitive="unwrap", times=1, size=32, what="content key, by the recipient"),
         Count(primitive="digest", times=2, size=size, what="part: when copied from the office, when opened"),

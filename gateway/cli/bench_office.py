@@ -161,7 +161,12 @@ class BenchOffice:
         self._numbers += 1
         number = self._numbers
         part = OfferedPart(
-            name="正文.pdf", role="body", level=None, media_type="application/pdf", size=batch.size, read=lambda: self._content(number, batch.size)
+            name="正文.pdf",
+            role="body",
+            level=None,
+            media_type="application/pdf",
+            size=batch.size,
+            read=lambda: self._content(number, batch.size),
         )
         document = msgspec.structs.replace(DOCUMENT, title=f"性能测试 {number}", primary_recipients=(Addressee(org=batch.to),))
         return Offer(source=f"bench-{number}", document=document, recipients=((batch.to, "primary"),), parts=(part,))
@@ -174,7 +179,7 @@ class BenchOffice:
         for left in range(size - first, 0, -PIECE):
             yield piece if left >= PIECE else piece[:left]
 
-    async def fetch(self, source: str, exchange: str) -> Offer:
+    async def fetch(self, source: str, exchange: str) -> Offer:  # noqa: ARG002  # the port's signature
         """Raises OfferGone: a benchmark is never resumed."""
         raise OfferGone(f"{source} was offered once", source=source)
 
@@ -206,7 +211,8 @@ class BenchOffice:
 
     async def acts(self) -> AsyncIterator[Act]:
         """Nobody signs."""
-        for act in ():
+        none: tuple[Act, ...] = ()
+        for act in none:
             yield act
 
     async def acknowledge(self, act: Act, reasons: Sequence[Reason] = ()) -> None:

@@ -50,7 +50,18 @@ class As2:
                 return None
         if not (folder / "installed").exists():
             # The pip of this environment installs into that one: Debian's venv may come without pip inside.
-            pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "install", "--quiet", "--retries", "1"]
+            pip = [
+                sys.executable,
+                "-m",
+                "pip",
+                "--python",
+                str(python),
+                "--disable-pip-version-check",
+                "install",
+                "--quiet",
+                "--retries",
+                "1",
+            ]
             installed = _run([*pip, PACKAGE], INSTALL_SECONDS)
             if installed.returncode != 0:
                 self._give_up("does not install", installed.stderr)
@@ -66,6 +77,6 @@ class As2:
 
 def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)  # noqa: S603  # our own words
     except (OSError, subprocess.TimeoutExpired) as error:
         return subprocess.CompletedProcess(command, 1, "", str(error))

@@ -61,7 +61,9 @@ def goals(rows: list[dict[str, Any]], as2: dict[str, Any]) -> list[dict[str, Any
     for row in rows:
         found += _goals_of(row)
         if row["suite"] == "intl-1" and _is(row, "10KB", 64) and "cpu_ms" in as2:
-            found.append(_goal("intl-1: documents a CPU second, times pyas2lib", as2["cpu_ms"]["median"] / row["cpu_ms"]["median"], at_least=5.0))
+            found.append(
+                _goal("intl-1: documents a CPU second, times pyas2lib", as2["cpu_ms"]["median"] / row["cpu_ms"]["median"], at_least=5.0)
+            )
     return found
 
 
