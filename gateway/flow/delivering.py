@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -16,7 +15,7 @@ from gateway.core.leaf import LeafKind
 from gateway.core.policy import Clearance, ClearanceVoid, Hold, Question, Refusal, decide
 from gateway.core.step import Advance, Finish, Schedule, Step, StoredContent, Work
 from gateway.core.transmittal import Transmittal
-from gateway.flow.leaves import Leaves
+from gateway.flow.leaves import Leaves, word
 from gateway.flow.office import Desk
 from gateway.flow.opening import party
 from gateway.flow.ports import ExchangeRow, Parcel, Pending
@@ -28,7 +27,6 @@ from gateway.flow.witness import issue, kept
 
 log = logging.getLogger("yizhan.delivering")
 
-_WORD = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 VERIFYING_REST = timedelta(seconds=5)  # the peer is looking at the content; asking again is cheap
 HELD_REST = timedelta(minutes=10)  # a person over there decides
 IN_FLIGHT = frozenset({State.SEALED, State.DISPATCHED, State.RELAYED})
@@ -250,9 +248,8 @@ class Delivering:
 
 
 def _why(error: Exception) -> str:
-    """The code of a presumption: the peer's own word where it is one, for it comes from a stranger."""
-    word = str(getattr(error, "problem", None) or getattr(error, "code", "unreachable")).strip("-.")
-    return word if _WORD.fullmatch(word) else "problem"
+    """The code of a presumption: a peer's own word comes from a stranger and is spelled anew."""
+    return word(str(getattr(error, "problem", None) or getattr(error, "code", "unreachable")))
 
 
 def _holds(clearance: Clearance, standing: Standing, at: datetime, recipients: tuple[str, ...]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -15,10 +16,7 @@ from gateway.core.receipt import Receipt
 from gateway.core.transmittal import DirectoryRef, PolicyRef, Transmittal
 from gateway.flow.standing import Standing
 
-RECEIPT_LEAF = {
-    "SignedFor": LeafKind.SIGNED_FOR,
-    "Returned": LeafKind.RETURNED,
-}
+_NOT_OF_A_WORD = re.compile(r"[^a-z0-9.-]")
 
 
 class Leaves:
@@ -116,5 +114,7 @@ def _code(reasons: Sequence[Reason]) -> str:
 
 
 def word(rule: str) -> str:
-    """A rule id as a leaf or receipt spells it: one word, without the slash that groups rules for people."""
-    return rule.replace("/", ".")
+    """A rule id as a leaf or receipt spells it (core.receipt.ReasonCode): without the slash that groups rules for people, or what else a
+    policy file may have put into a name.
+    """
+    return _NOT_OF_A_WORD.sub("-", rule.lower().replace("/", "."))[:64].strip(".-") or "unspecified"

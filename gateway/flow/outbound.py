@@ -180,6 +180,8 @@ class Outbound:
             exchange = new_id(at)
             document = offer.document.completed(identifier=f"urn:uuid:{exchange}", written=at.date())
             verdict = decide(self._rooms.standing.policy, question(document, offer.recipients, copies, self._rooms, at))
+            if isinstance(verdict, Clearance):
+                self._rooms.standing.check_signer(verdict.suite, at)
             taken = Taken(exchange=exchange, document=document, offer=offer, copies=copies, refs=refs, verdict=verdict)
             return _Prepared(
                 taken=taken,
@@ -245,6 +247,8 @@ class Outbound:
             return None
         try:
             rooms.guard.check(rooms.clock.now(), rooms.clock.monotonic())
+            if not prepared.taken.clearance.timestamp_required:
+                return Stamped(sealed=sealed, nro=sealed.nro.der, stamped_at=rooms.clock.now())
             return await self._stamp(sealed, prepared.taken.clearance)
         except (LocalError, RemoteError) as error:
             log.warning("exchange %s is not sealed at once: %s", prepared.opening.id, error)

@@ -86,9 +86,11 @@ class Ready:
 def seal(draft: Draft, clearance: Clearance, standing: Standing, at: datetime, new_blob: Callable[[int], BlobWriter]) -> Sealed:
     """Encrypt the content once, wrap its key for each recipient, sign the transmittal.
 
-    Raises ClearanceVoid when the clearance does not cover exactly this draft at this moment; NoRoom, PartChanged.
+    Raises ClearanceVoid when the clearance does not cover exactly this draft at this moment; KeyUnusable when our own certificate would
+    not be believed (fail closed: no signature, nothing taken); NoRoom, PartChanged.
     """
     suite, directory = clearance.suite, standing.directory
+    standing.check_signer(suite, at)
     clearance.check(
         policy_digest=standing.policy.digest,
         directory_version=directory.version,

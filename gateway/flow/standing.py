@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from crypto.certificates import ChainCache
+from crypto.certificates import ChainCache, Purpose
 from crypto.content_cipher import StorageKey
+from crypto.errors import KeyUnusable, Unverified
 from crypto.keys import Signer, Unwrapper
 from crypto.suites import Suite
 from gateway.core.directory import Directory, NotListed
@@ -73,6 +74,16 @@ class Standing:
         if now >= known.expires:
             raise ProblemError("directory-expired", f"directory version {ref.version} has expired", retryable=True, version=ref.version)
         return known
+
+    def check_signer(self, suite: Suite, at: datetime) -> None:
+        """Whether peers will believe what we sign now: our own certificate judged as they judge it. Raises KeyUnusable, CrlStale."""
+        certificate = self.signer(suite).certificate
+        try:
+            chain = self.chains.verify(certificate, at=at, now=at, purpose=Purpose.SIGN)
+        except Unverified as error:
+            raise KeyUnusable(f"our own signing certificate of suite {suite.id} does not hold: {error}", suite=suite.id) from error
+        if chain.revoked_later is not None:
+            raise KeyUnusable(f"our own signing certificate of suite {suite.id} is revoked", suite=suite.id)
 
     def signer(self, suite: Suite) -> Signer:
         """Our signing key of that suite. Raises BadConfiguration when we have none."""
