@@ -227,19 +227,16 @@ class Inbound:
         return upload
 
     async def _receive(self, upload: Upload, chunks: AsyncIterator[bytes], peer: str) -> None:
-        """Write what comes; whatever breaks the stream, what was written is synced and its offset kept."""
-        before = upload.offset
+        """Write what comes; whatever breaks the stream, all that came is written and synced, so that every attempt gets further."""
+        before, gathered = upload.offset, bytearray()
         try:
-            gathered = bytearray()
             async for chunk in chunks:
                 gathered += chunk
                 if len(gathered) >= WRITE_CHUNK:
-                    await asyncio.to_thread(upload.write, bytes(gathered))
-                    gathered.clear()
-            if gathered:
-                await asyncio.to_thread(upload.write, bytes(gathered))
+                    piece, gathered = bytes(gathered), bytearray()
+                    await asyncio.to_thread(upload.write, piece)
         finally:
-            await asyncio.shield(asyncio.to_thread(upload.sync))
+            await asyncio.shield(asyncio.to_thread(_keep, upload, bytes(gathered)))
             self._rooms.gauges.bytes_moved("in", peer, upload.offset - before)
 
     async def _complete(self, peer: str, upload: Upload) -> Answer:
@@ -338,10 +335,11 @@ class Inbound:
         leaf = self._leaves.arrived(LeafKind.ACCEPTED, now, transmittal, examined.digest)
         try:
             await rooms.record(Step(changes=changes, leaves=(leaf, self._receipt_leaf(stated, now))))
-        except AlreadyOpen:  # its twin was faster; the receipts given then are the answer
-            answer = await self._known(examined, now)
-            assert answer is not None
-            return answer
+        except AlreadyOpen:
+            return await self._twin(examined, place, now)
+        except NoRoom:
+            await self._discard(place)
+            raise
         warm = Warm(
             document=opened.manifest.document,
             key=opened.key,
@@ -355,6 +353,17 @@ class Inbound:
         rooms.agenda.add(hand_over)
         rooms.gauges.outcome("in", State.ACCEPTED, transmittal.level, transmittal.sender.gateway)
         return Receipted(receipts=(stated.signed,))
+
+    async def _twin(self, examined: Examined, place: StoredContent | None, now: datetime) -> Answer:
+        """Its twin was faster; what was answered then is the answer, and this copy of the content is nobody's."""
+        await self._discard(place)
+        answer = await self._known(examined, now)
+        assert answer is not None
+        return answer
+
+    async def _discard(self, place: StoredContent | None) -> None:
+        if place is not None and place.blob is not None:
+            await asyncio.to_thread(self._rooms.blobs.remove, place.blob)
 
     async def _refuse(self, examined: Examined, reasons: tuple[Reason, ...], place: StoredContent | None, now: datetime) -> Answer:
         """A signed refusal: final. Content that did not hold stays here, sealed, for whoever looks into it."""
@@ -370,9 +379,10 @@ class Inbound:
         try:
             await rooms.record(Step(changes=changes, leaves=(leaf, self._receipt_leaf(stated, now))))
         except AlreadyOpen:
-            answer = await self._known(examined, now)
-            assert answer is not None
-            return answer
+            return await self._twin(examined, place, now)
+        except NoRoom:
+            await self._discard(place)
+            raise
         rooms.gauges.outcome("in", State.REFUSED, transmittal.level, transmittal.sender.gateway)
         for reason in reasons:
             rooms.gauges.refused(reason.rule, transmittal.sender.gateway)
@@ -429,6 +439,14 @@ def _quarantine(source: Sequence[bytes] | Upload, place: StoredContent | None) -
     if isinstance(source, tuple):
         return place if place is not None and place.size <= INLINE_CONTENT else None
     return StoredContent(size=source.size, blob=source.finish())  # type: ignore[union-attr]
+
+
+def _keep(upload: Upload, rest: bytes) -> None:
+    try:
+        if rest:
+            upload.write(rest)
+    finally:
+        upload.sync()
 
 
 def _upload_key(peer: str, transmittal_digest: str) -> str:
