@@ -47,8 +47,7 @@ class Stranger:
         try:
             return receipted(await self.finance.journey.inbound.offer(peer or self.peer, cover, content))
         except ProblemError as problem:
-            assert problem.problem in PROBLEMS
-            return problem.problem
+            return word_of(problem)
 
     def bent(self, **changes):
         """The same cover with other parts."""
@@ -75,6 +74,11 @@ async def intercepted(world, **fields):
     return Stranger(world, exchange, parcel)
 
 
+def word_of(problem: ProblemError) -> str:
+    assert problem.problem in PROBLEMS
+    return problem.problem
+
+
 def positions(size: int, chance: random.Random, samples: int) -> Iterator[int]:
     """Bits from every corner: the head, the tail, and an even sweep with a random bit of each byte."""
     step = max(1, size // samples)
@@ -85,7 +89,7 @@ def positions(size: int, chance: random.Random, samples: int) -> Iterator[int]:
 @pytest.mark.parametrize(("suite", "samples"), [(INTL_1, 400), (GM_1, 120)], ids=["intl-1", "gm-1"])
 async def test_one_bit_flipped_anywhere_in_the_cover(tmp_path, suite, samples):
     seed = random.randrange(1 << 30)
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201  # shown when it fails
     async with World(tmp_path, suite=suite, keys=PAIR) as world:
         stranger = await intercepted(world)
         words = set()
@@ -117,7 +121,10 @@ async def test_a_flip_on_the_way_is_mended_by_sending_again(tmp_path):
     """What a hop may have caused never ends an exchange: the sender tries again by itself."""
     async with World(tmp_path, keys=PAIR) as world:
         office = world["office"]
-        bits = [lambda cover, content: (cover, flipped(content, 99)), lambda cover, content: (flipped(cover, (len(cover) - 40) * 8), content)]
+        bits = [
+            lambda cover, content: (cover, flipped(content, 99)),
+            lambda cover, content: (flipped(cover, (len(cover) - 40) * 8), content),
+        ]
         office.line.faults += [Fault(kind="edit", edit=bit) for bit in bits]
         exchange = await world.send()
         for _ in range(2):
@@ -152,7 +159,11 @@ async def test_a_token_of_an_authority_the_directory_does_not_list(tmp_path):
         stranger = await intercepted(world)
         entry = world.entries["authority/tsa"]
         other = world.pki.issue(Profile.TIME_STAMP, Subject(common_name="Another time authority", organisation_name="Test"))
-        world.publish(lambda entries: entries.update({"authority/tsa": msgspec.structs.replace(entry, certificates=(certificate_text(other.certificate),))}))
+        world.publish(
+            lambda entries: entries.update(
+                {"authority/tsa": msgspec.structs.replace(entry, certificates=(certificate_text(other.certificate),))}
+            )
+        )
         standing = stranger.finance.rooms.standing
         known = standing.directory
         await stranger.finance.adopt()
@@ -231,7 +242,14 @@ async def test_garbage(tmp_path):
     async with World(tmp_path, keys=PAIR) as world:
         stranger = await intercepted(world)
         chance = random.Random(3)
-        for cover in (b"\0" * 4, b"\0\0\0\2\x30\0", chance.randbytes(2_000), stranger.cover + b"\0", stranger.cover[:-1], stranger.cover[4:]):
+        for cover in (
+            b"\0" * 4,
+            b"\0\0\0\2\x30\0",
+            chance.randbytes(2_000),
+            stranger.cover + b"\0",
+            stranger.cover[:-1],
+            stranger.cover[4:],
+        ):
             assert await stranger.tries(cover) == "malformed"
         assert await stranger.tries(stranger.bent(transmittal=b"{}")) == "malformed"
         assert await stranger.tries(stranger.bent(nro=b"\x30\0")) == "malformed"
@@ -278,7 +296,9 @@ async def test_revoked_before_it_signed(tmp_path):
     async with World(tmp_path, keys=PAIR) as world:
         stranger = await intercepted(world)
         earlier = world.time.now() - timedelta(days=1)
-        stranger.finance.believe(world.pki.trust_after([(world["office"].signing.certificate, earlier, "keyCompromise")], now=world.time.now()))
+        stranger.finance.believe(
+            world.pki.trust_after([(world["office"].signing.certificate, earlier, "keyCompromise")], now=world.time.now())
+        )
         assert await stranger.tries() == "revoked"
         await stranger.found_nothing()
 

@@ -121,7 +121,9 @@ async def test_a_recipient_with_a_new_certificate_is_heard_once_the_directory_sa
     async with World(tmp_path, keys=("office", "finance")) as world:
         office, finance = world["office"], world["finance"]
         exchange = await world.send()
-        subject = Subject(common_name=finance.organisation.name, organisation_name=finance.organisation.name, organisation_code=finance.code)
+        subject = Subject(
+            common_name=finance.organisation.name, organisation_name=finance.organisation.name, organisation_code=finance.code
+        )
         finance.signing = world.pki.issue(Profile.SIGN, subject)
         world.edit_organisation(finance.code, signing=(certificate_text(finance.signing.certificate),))
         await finance.restart()

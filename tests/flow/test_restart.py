@@ -109,19 +109,19 @@ async def test_handed_over_and_not_recorded(tmp_path):
     """The office has the document, the crash came before the transaction: it is delivered again and shown once."""
     async with World(tmp_path, keys=PAIR) as world:
         office, finance = world["office"], world["finance"]
-        deliver, given = finance.office.deliver, []
+        deliver, given, there = finance.office.deliver, [], asyncio.Event()
 
         async def deliver_and_hang(delivery):
             await deliver(delivery)
             given.append(delivery.exchange)
+            there.set()
             if len(given) == 1:
                 await asyncio.Event().wait()
 
         finance.office.deliver = deliver_and_hang
         office.approve("notice", "关于试点的通知", finance.code)
         walking = asyncio.create_task(world.settle())
-        while not given:
-            await asyncio.sleep(0.005)
+        await there.wait()
         walking.cancel()
         await finance.restart()
         await world.retry()

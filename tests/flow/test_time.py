@@ -165,7 +165,9 @@ async def test_one_exchange_that_cannot_be_ended_does_not_keep_the_others(tmp_pa
         office.line.down |= {world["finance"].gateway, world["health"].gateway}
         first = await world.send("first")
         second = await world.send("second", to=("health",))
-        world.publish(lambda entries: [entries.pop(name) for name in (f"gateway/{world['finance'].gateway}", f"organisation/{world['finance'].code}")])
+        world.publish(
+            lambda entries: [entries.pop(name) for name in (f"gateway/{world['finance'].gateway}", f"organisation/{world['finance'].code}")]
+        )
         await office.adopt()
         await world.pass_(LIFE + 11 * MINUTE)
         await expire(office)
@@ -273,7 +275,7 @@ async def test_policy_changed_before_the_seal_and_permits_as_before(tmp_path):
         office = world["office"]
         world.authority.silent = True
         exchange = await world.send()
-        office.enact(("retention = \"30y\"", "retention = \"31y\""))
+        office.enact(('retention = "30y"', 'retention = "31y"'))
         world.authority.silent = False
         await world.retry()
         assert await office.state("out", exchange) == "DELIVERED"
@@ -539,4 +541,4 @@ async def test_checkpoints_are_stamped_and_receipts_get_a_trusted_time(tmp_path)
 async def test_the_expiry_of_states_covers_all_that_is_open():
     from gateway.flow.delivering import IN_FLIGHT, OPEN
 
-    assert OPEN - IN_FLIGHT == {State.STUCK, State.HELD}
+    assert {State.STUCK, State.HELD} == OPEN - IN_FLIGHT

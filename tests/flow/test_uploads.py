@@ -106,7 +106,9 @@ async def test_an_offset_that_is_not_ours_tells_the_right_one(tmp_path):
         exchange, row = await broken(world)
         for offset in (0, MIB - 1, MIB + 1, 10**12):
             with pytest.raises(ProblemError) as refused:
-                await world["finance"].journey.inbound.append(world["office"].gateway, exchange, row.transmittal_digest, offset, one_piece(b""))
+                await world["finance"].journey.inbound.append(
+                    world["office"].gateway, exchange, row.transmittal_digest, offset, one_piece(b"")
+                )
             assert (refused.value.problem, refused.value.offset) == ("offset-mismatch", MIB)
 
 
@@ -151,10 +153,8 @@ async def test_an_answer_that_takes_its_time_is_fetched_later(tmp_path, monkeypa
         office, finance = world["office"], world["finance"]
         exchange = await send_large(world)
         assert office.line.answers[-1].state == "verifying"
-        async with asyncio.timeout(10):
-            while exchange not in finance.office.inbox:
-                await asyncio.sleep(0.01)
-        assert await office.state("out", exchange) == "DELIVERED" or await world.retry() is None
+        await finance.delivered_one(exchange)
+        await world.retry()
         assert await office.state("out", exchange) == "DELIVERED"
 
 
@@ -177,9 +177,7 @@ async def test_asking_while_it_is_verified(tmp_path, monkeypatch):
         answer = await finance.journey.inbound.append(office.gateway, exchange, row.transmittal_digest, 0, one_piece(b""))
         assert answer.state == "verifying"
         release.set()
-        async with asyncio.timeout(10):
-            while exchange not in finance.office.inbox:
-                await asyncio.sleep(0.01)
+        await finance.delivered_one(exchange)
         await world.retry()
         assert await office.state("out", exchange) == "DELIVERED"
 
@@ -339,7 +337,9 @@ async def test_a_disk_that_fills_at_any_time_ends_no_process_and_loses_nothing(t
         office, finance = world["office"], world["finance"]
         node = office if where == "sender" else finance
         for number in range(12):
-            office.approve(str(number), f"第{number}号通知", finance.code, parts=[("正文.pdf", chance.randbytes(chance.choice([50, 90_000])))])
+            office.approve(
+                str(number), f"第{number}号通知", finance.code, parts=[("正文.pdf", chance.randbytes(chance.choice([50, 90_000])))]
+            )
         for _ in range(6):
             settling = asyncio.create_task(world.settle())
             await asyncio.sleep(chance.random() * 0.05)

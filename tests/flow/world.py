@@ -18,12 +18,12 @@ import functools
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from adapters.memory import MemoryOffice
 from crypto.certificates import Certificate, ChainCache, Trust
@@ -477,7 +477,13 @@ class Node:
     def approve(self, source: str, title: str, *to: str, parts: Sequence[tuple[str, bytes]] | None = None, **fields: Any) -> None:
         """Put a document into the tray; ``to`` are organisation codes."""
         document = Document(
-            **{"title": title, "level": "internal", "urgency": "routine", "primary_recipients": tuple(Addressee(org=org) for org in to), **fields}
+            **{
+                "title": title,
+                "level": "internal",
+                "urgency": "routine",
+                "primary_recipients": tuple(Addressee(org=org) for org in to),
+                **fields,
+            }
         )
         self.office.approve(source, document, [(org, "primary") for org in to], parts or [("正文.pdf", f"{title} {source}".encode() * 40)])
 
@@ -527,6 +533,12 @@ class Node:
         return self.office.inbox[exchange].content
 
     # ---- waiting
+
+    async def delivered_one(self, exchange: str) -> None:
+        """Wait until the office has it."""
+        async with asyncio.timeout(QUIET_SECONDS):
+            while exchange not in self.office.inbox:  # noqa: ASYNC110  # nobody sets an event for a memory office
+                await asyncio.sleep(0.01)
 
     @property
     def busy(self) -> bool:
@@ -588,7 +600,10 @@ def policy_of(*changes: tuple[str, str]) -> tuple[Policy, bytes]:
     """The default policy with these texts replaced, and of its own tests only one it always passes."""
     text = POLICY.decode()
     if changes:
-        text = text[: text.index("[[tests]]")] + text[text.index('[[tests]]\nname = "绝密') : text.index('[[tests]]\nname = "a document without')]
+        text = (
+            text[: text.index("[[tests]]")]
+            + text[text.index('[[tests]]\nname = "绝密') : text.index('[[tests]]\nname = "a document without')]
+        )
     for old, new in changes:
         assert old in text, f"the policy says no {old!r}"
         text = text.replace(old, new)
@@ -623,7 +638,7 @@ class World:
     def nodes(self) -> tuple[Node, ...]:
         return tuple(self._nodes.values())
 
-    async def __aenter__(self) -> World:
+    async def __aenter__(self) -> Self:
         for node in self.nodes:
             await node.start()
         return self
@@ -631,7 +646,7 @@ class World:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         for node in self.nodes:
             if node.alive:
-                with suppress(BaseExceptionGroup) if error else suppress():
+                with suppress(BaseExceptionGroup) if error else nullcontext():  # the test's own failure is the one to show
                     await node.stop()
         if error is None:
             assert not self.defects, self.defects

@@ -1,0 +1,219 @@
+"""The agenda: lanes, priorities, moments, waking."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway.core.step import Work
+from gateway.flow import agenda as agenda_module
+from gateway.flow.agenda import WIDTH, Agenda
+
+NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+
+
+def work(name, kind="deliver", *, peer="north", priority=0, after=0.0, attempts=0):
+    due = NOW + timedelta(seconds=after)
+    return Work(key=name, kind=kind, direction="out", exchange=name, due=due, peer=peer, priority=priority, attempts=attempts)
+
+
+class World:
+    """An agenda whose handlers note what they did, and wait where they are told to."""
+
+    def __init__(self, group):
+        self.done, self.failed, self.running, self.most = [], [], 0, 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.agenda = Agenda(lambda: NOW, self.fail)
+        for kind in ("deliver", "send-receipt", "hand-over"):
+            self.agenda.handle(kind, self.handle)
+        self.agenda.start(group)
+
+    async def handle(self, work):
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await self.gate.wait()
+            if work.key.startswith("bad"):
+                raise ValueError(work.key)
+            self.done.append(work.key)
+        finally:
+            self.running -= 1
+
+    async def fail(self, work, error):
+        self.failed.append((work.key, str(error)))
+
+    async def quiet(self):
+        async with asyncio.timeout(5):
+            while self.agenda.running:
+                await asyncio.wait(self.agenda.running)
+
+
+@pytest.fixture
+async def world():
+    async with asyncio.TaskGroup() as group:
+        world = World(group)
+        yield world
+        world.gate.set()
+        await world.quiet()
+        world.agenda.stop()
+
+
+async def test_due_work_is_done(world):
+    world.agenda.add_all([work("a"), work("b", "hand-over", peer="")])
+    await world.quiet()
+    assert sorted(world.done) == ["a", "b"]
+    assert world.agenda.depth() == {}
+    assert not world.agenda.knows("a")
+
+
+async def test_a_lane_is_as_wide_as_its_kind_and_lanes_do_not_wait_for_each_other(world):
+    world.gate.clear()
+    world.agenda.add_all(work(f"{number}") for number in range(50))
+    await asyncio.sleep(0)
+    assert world.running == WIDTH["deliver"]
+    world.agenda.add_all(work(f"s{number}", peer="south") for number in range(50))
+    await asyncio.sleep(0)
+    assert world.running == 2 * WIDTH["deliver"]
+    world.gate.set()
+    await world.quiet()
+    assert len(world.done) == 100
+    assert world.most == 2 * WIDTH["deliver"]
+
+
+async def test_the_most_urgent_goes_first_and_equals_in_order(world):
+    world.gate.clear()
+    world.agenda.add_all(work(f"first{number}", "send-receipt") for number in range(WIDTH["send-receipt"]))
+    await asyncio.sleep(0)
+    for name, priority in (("low1", 1), ("high", 1000), ("low2", 1), ("middle", 10)):
+        world.agenda.add(work(name, "send-receipt", priority=priority))
+    world.gate.set()
+    await world.quiet()
+    assert world.done[1:] == ["high", "middle", "low1", "low2"]
+
+
+async def test_the_same_key_replaces_what_waits(world):
+    world.gate.clear()
+    world.agenda.add_all(work(f"{number}") for number in range(WIDTH["deliver"]))
+    await asyncio.sleep(0)
+    world.agenda.add(work("again", after=1000.0))
+    world.agenda.add(work("again"))
+    world.agenda.add(work("again"))
+    assert world.agenda.depth()["deliver", "north"][0] == WIDTH["deliver"] + 1
+    world.gate.set()
+    await world.quiet()
+    assert world.done.count("again") == 1
+
+
+async def test_later_work_is_done_later(world):
+    world.agenda.add(work("soon", after=0.02))
+    await asyncio.sleep(0)
+    assert world.done == []
+    assert world.agenda.knows("soon")
+    await asyncio.sleep(0.06)
+    assert world.done == ["soon"]
+
+
+async def test_a_handler_that_fails_does_not_stop_its_lane(world):
+    world.agenda.add_all([work("bad1"), work("good"), work("bad2")])
+    await world.quiet()
+    assert world.done == ["good"]
+    assert world.failed == [("bad1", "bad1"), ("bad2", "bad2")]
+
+
+async def test_failed_work_may_come_back_at_once(world):
+    async def again(failed, error):
+        world.failed.append(failed.key)
+        if len(world.failed) < 3:
+            world.agenda.add(work("bad"))
+
+    world.agenda._failed = again
+    world.agenda.add(work("bad"))
+    await world.quiet()
+    assert world.failed == ["bad"] * 3
+    assert not world.agenda.knows("bad")
+
+
+async def test_a_call_of_the_peer_wakes_what_failed_and_begins_its_count_anew(world):
+    seen = []
+
+    async def look(work):
+        seen.append((work.key, work.attempts))
+
+    world.agenda.handle("deliver", look)
+    world.agenda.handle("send-receipt", look)
+    world.agenda.add_all(
+        [
+            work("failed", after=900, attempts=7),
+            work("receipt", "send-receipt", after=900, attempts=1),
+            work("rests", after=600),  # the peer answered and asked for patience: no failure
+            work("elsewhere", peer="south", after=900, attempts=7),
+            work("inside", "hand-over", after=900, attempts=7),
+        ]
+    )
+    world.agenda.wake("north")
+    await world.quiet()
+    assert sorted(seen) == [("failed", 0), ("receipt", 0)]
+    assert all(world.agenda.knows(key) for key in ("rests", "elsewhere", "inside"))
+
+
+async def test_a_peer_that_calls_all_the_time_is_not_called_all_the_time(world, monkeypatch):
+    monkeypatch.setattr(agenda_module, "WAKE_EVERY", 0.05)
+    for _ in range(100):
+        world.agenda.add(work("a", after=900, attempts=1))
+        world.agenda.wake("north")
+        await world.quiet()
+    assert len(world.done) <= 3
+    await asyncio.sleep(0.06)
+    world.agenda.wake("north")
+    await world.quiet()
+    assert not world.agenda.knows("a")
+
+
+async def test_work_taken_along_by_another(world):
+    """One request carries many receipts: what one handler takes is not done again by the next."""
+    carried = []
+
+    async def carry(work):
+        also = world.agenda.take_waiting("send-receipt", "north", 3)
+        carried.append([work.key, *(other.key for other in also)])
+        for other in also:
+            world.agenda.done(other)
+
+    world.agenda.handle("send-receipt", carry)
+    world.agenda.add_all(work(f"{number}", "send-receipt") for number in range(6))
+    await world.quiet()
+    assert carried == [["0", "1", "2", "3"], ["4", "5"]]
+    assert world.agenda.depth() == {}
+    assert world.agenda.take_waiting("send-receipt", "nowhere", 3) == []
+
+
+async def test_missing_work_is_added_and_known_work_left_alone(world):
+    world.agenda.add(work("known", after=900, attempts=5))
+    world.agenda.add_missing([work("known"), work("missing")])
+    await world.quiet()
+    assert world.done == ["missing"]
+    assert world.agenda.knows("known")
+
+
+async def test_depth_and_the_oldest(world):
+    world.gate.clear()
+    world.agenda.add_all([work("a", after=-5), work("b", after=-50), work("c", after=100), work("d", "hand-over", peer="")])
+    depth = world.agenda.depth()
+    assert depth["deliver", "north"] == (3, NOW - timedelta(seconds=50))
+    assert depth["hand-over", ""][0] == 1
+
+
+async def test_after_stop_nothing_begins(world):
+    world.agenda.add(work("later", after=0.01))
+    world.gate.clear()
+    world.agenda.add_all(work(f"{number}", "send-receipt") for number in range(3))
+    await asyncio.sleep(0)
+    world.agenda.stop()
+    world.agenda.add(work("new"))
+    world.gate.set()
+    await world.quiet()
+    await asyncio.sleep(0.03)
+    assert world.done == [f"{number}" for number in range(WIDTH["send-receipt"])]
