@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from crypto.errors import RemoteError
@@ -15,6 +17,7 @@ from gateway.core.leaf import LeafKind
 from gateway.core.policy import Clearance, ClearanceVoid, Hold, Question, Refusal, decide
 from gateway.core.step import Advance, Finish, Schedule, Step, StoredContent, Work
 from gateway.core.transmittal import Transmittal
+from gateway.flow.inbound import MAX_INLINE_ARRIVAL
 from gateway.flow.leaves import Leaves, word
 from gateway.flow.office import Desk
 from gateway.flow.opening import party
@@ -33,6 +36,19 @@ IN_FLIGHT = frozenset({State.SEALED, State.DISPATCHED, State.RELAYED})
 OPEN = IN_FLIGHT | {State.STUCK, State.HELD}  # what only its ``expires`` ends when nobody else does
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Due:
+    """A sealed exchange as it is sent; ``clearance`` is None when it was read back and policy has to be asked again."""
+
+    transmittal: Transmittal
+    body: bytes
+    digest: str
+    nro: bytes
+    envelopes: dict[str, bytes]
+    content: StoredContent
+    clearance: Clearance | None
+
+
 class Delivering:
     """Sends due deliveries and gives up those whose attempts are used up."""
 
@@ -49,50 +65,63 @@ class Delivering:
         if found is None:
             await rooms.record(Step(changes=(Finish(key=work.key),)))
             return
-        transmittal, transmittal_digest, nro, envelopes, content, clearance = found
-        there = {org: envelope for org, envelope in envelopes.items() if rooms.standing.goes_through(org, work.peer)}
+        transmittal = found.transmittal
+        there = {org: envelope for org, envelope in found.envelopes.items() if rooms.standing.goes_through(org, work.peer)}
         if rooms.standing.directory.version != transmittal.directory.version:
             await self._follow(work, transmittal)
         if not there:
             await self._leave(work, transmittal)
             return
-        if not await self._still_cleared(work, transmittal, clearance, tuple(there)):
+        if not await self._still_cleared(work, transmittal, found.clearance, tuple(there)):
             return
-        cover = Cover(transmittal=self._bytes(found), nro=nro, envelopes=tuple(sorted(there.items())))
-        answer = await rooms.link.send(work.peer, self._parcel(transmittal, transmittal_digest, cover, content))
+        answer = await rooms.link.send(work.peer, await self._parcel(found, there))
         if isinstance(answer, Pending):
             await self._wait(work, answer)
             return
         try:
-            await self._taking.take_answer(transmittal, transmittal_digest, tuple(there), answer.receipts, work.key)
+            await self._taking.take_answer(transmittal, found.digest, tuple(there), answer.receipts, work.key)
         except RemoteError as error:
             raise PeerProblem(f"the answer of {work.peer} does not hold: {error}", problem="bad-answer", retryable=True) from error
-        rooms.gauges.bytes_moved("out", work.peer, content.size)
+        rooms.gauges.bytes_moved("out", work.peer, found.content.size)
         rooms.gauges.latency("deliver", rooms.clock.monotonic() - begun)
 
     # ---- what is sent
 
-    async def _find(self, exchange: str) -> tuple[Transmittal, str, bytes, dict[str, bytes], StoredContent, Clearance | None] | None:
+    async def _find(self, exchange: str) -> _Due | None:
         ready = self._rooms.hot_out.get(exchange)
         if ready is not None:
             sealed = ready.stamped.sealed
-            return sealed.transmittal, sealed.transmittal_digest, ready.stamped.nro, dict(sealed.envelopes), sealed.content, ready.clearance
+            return _Due(
+                transmittal=sealed.transmittal,
+                body=sealed.transmittal_bytes,
+                digest=sealed.transmittal_digest,
+                nro=ready.stamped.nro,
+                envelopes=dict(sealed.envelopes),
+                content=sealed.content,
+                clearance=ready.clearance,
+            )
         row = await self._rooms.ledger.exchange("out", exchange)
         if row is None or row.transmittal is None or not any(passage.state in IN_FLIGHT | {State.STUCK} for passage in row.passages):
             return None
-        envelopes = await self._rooms.ledger.envelopes("out", exchange)
         content = await self._rooms.ledger.content("out", exchange)
         assert row.nro is not None
         assert row.transmittal_digest is not None
         assert content is not None
-        return Transmittal.from_bytes(row.transmittal), row.transmittal_digest, row.nro, envelopes, content, None
+        return _Due(
+            transmittal=Transmittal.from_bytes(row.transmittal),
+            body=row.transmittal,
+            digest=row.transmittal_digest,
+            nro=row.nro,
+            envelopes=await self._rooms.ledger.envelopes("out", exchange),
+            content=content,
+            clearance=None,
+        )
 
-    @staticmethod
-    def _bytes(found: tuple[Transmittal, str, bytes, dict[str, bytes], StoredContent, Clearance | None]) -> bytes:
-        return found[0].to_bytes()
-
-    def _parcel(self, transmittal: Transmittal, transmittal_digest: str, cover: Cover, content: StoredContent) -> Parcel:
-        inline, blob, blobs = content.inline, content.blob, self._rooms.blobs
+    async def _parcel(self, due: _Due, there: Mapping[str, bytes]) -> Parcel:
+        content, blobs = due.content, self._rooms.blobs
+        inline, blob = content.inline, content.blob
+        if blob is not None and content.size <= MAX_INLINE_ARRIVAL:  # one request instead of the four an upload takes
+            inline = await asyncio.to_thread(lambda: b"".join(blobs.read(blob)))
 
         def read(offset: int) -> Iterator[bytes]:
             if inline is not None:
@@ -100,9 +129,10 @@ class Delivering:
             assert blob is not None
             return blobs.read(blob, offset)
 
+        cover = Cover(transmittal=due.body, nro=due.nro, envelopes=tuple(sorted(there.items())))
         return Parcel(
-            exchange=transmittal.id,
-            transmittal_digest=transmittal_digest,
+            exchange=due.transmittal.id,
+            transmittal_digest=due.digest,
             cover=cover.to_bytes(),
             size=content.size,
             inline=inline,
@@ -144,6 +174,7 @@ class Delivering:
         )
 
     async def _stop(self, work: Work, recipients: tuple[str, ...], verdict: Hold | Refusal, at: datetime) -> None:
+        self._rooms.hot_out.drop(work.exchange)
         to = State.HELD if isinstance(verdict, Hold) else State.REFUSED
         advances = tuple(
             Advance(direction="out", exchange=work.exchange, recipient=org, expect=IN_FLIGHT, to=to, at=at) for org in recipients
@@ -197,7 +228,7 @@ class Delivering:
         if found is None:
             await rooms.record(Step(changes=(Finish(key=work.key),)))
             return
-        transmittal, transmittal_digest = found[0], found[1]
+        transmittal, transmittal_digest = found.transmittal, found.digest
         for recipient in transmittal.recipients:
             if rooms.standing.goes_through(recipient.org, work.peer):
                 await self._presume(work, transmittal, transmittal_digest, recipient.org, State.STUCK, LeafKind.STUCK, _why(error), at)
@@ -213,13 +244,13 @@ class Delivering:
         # Behind no gateway any more: its delivery, wherever it was due, finds the passage ended and finishes itself.
         gateway = next((found.id for found in self._rooms.standing.directory.gateways_of(org)), "")
         work = Work(key=f"deliver:out:{exchange}:{gateway}", kind="deliver", direction="out", exchange=exchange, due=at, peer=gateway)
-        self._rooms.hot_out.drop(exchange)
         await self._presume(work, transmittal, row.transmittal_digest, org, State.EXPIRED, LeafKind.EXPIRED, "expired", at)
 
     async def _presume(
         self, work: Work, transmittal: Transmittal, transmittal_digest: str, org: str, to: State, kind: LeafKind, reason: str, at: datetime
     ) -> None:
         rooms = self._rooms
+        rooms.hot_out.drop(transmittal.id)
         judged = await rooms.stage_out.run(
             issue,
             rooms.standing,

@@ -8,16 +8,20 @@ from datetime import datetime, timedelta
 import msgspec
 
 from gateway.core.directory import DirectoryError
-from gateway.core.exchange import Direction
+from gateway.core.exchange import Direction, State
 from gateway.core.explain import Reason
 from gateway.core.receipt import Receipt
 from gateway.core.step import Finish, Work
 from gateway.core.transmittal import Transmittal
 from gateway.flow.ports import ExchangeRow, ReceiptRow, RecipientStatus, Status
 from gateway.flow.private import open_private
+from gateway.flow.progress import Progress
 from gateway.flow.rooms import Rooms
 
 REPORT_DELAY = timedelta(milliseconds=300)  # several receipts of one exchange make one report
+
+
+WAITED_FOR = frozenset({State.SEALED, State.DISPATCHED, State.RELAYED, State.CONSIGNED})  # machines will move these in a moment
 
 
 class _Refusal(msgspec.Struct, frozen=True):
@@ -115,11 +119,34 @@ class Desk:
 
     async def show(self, work: Work) -> None:
         """Work "report"."""
-        row = await self._rooms.ledger.exchange(work.direction, work.exchange)
-        if row is not None:
+        ready = self._rooms.hot_out.get(work.exchange) if work.direction == "out" else None
+        if ready is not None:
+            await self._rooms.office.report(self._hot_status(work.exchange, ready.progress))
+            if all(stand.state not in WAITED_FOR for stand in ready.progress.stands.values()):
+                self._rooms.hot_out.drop(work.exchange)  # what comes now is a person's act, and may take days
+        elif (row := await self._rooms.ledger.exchange(work.direction, work.exchange)) is not None:
             receipts = await self._rooms.ledger.receipts(work.direction, work.exchange)
             await self._rooms.office.report(self._status(row, receipts))
         self._rooms.finish(Finish(key=work.key, detail=work.detail))
+
+    def _hot_status(self, exchange: str, progress: Progress) -> Status:
+        return Status(
+            exchange=exchange,
+            direction="out",
+            title=progress.title,
+            updated=max(stand.at for stand in progress.stands.values()),
+            recipients=tuple(
+                RecipientStatus(
+                    org=org,
+                    name=self.name_of(org),
+                    state=stand.state,
+                    at=stand.at,
+                    events=tuple(sorted(stand.events, key=lambda event: event[2])),
+                )
+                for org, stand in progress.stands.items()
+            ),
+            reasons=progress.reasons,
+        )
 
     def _status(self, row: ExchangeRow, receipts: Sequence[ReceiptRow]) -> Status:
         private = open_private(self._rooms.standing, row.id, row.private)

@@ -26,6 +26,7 @@ from gateway.flow.offered import Earlier, Taken, attachments, check_recipients, 
 from gateway.flow.office import Desk
 from gateway.flow.ports import BadOffer, Held, Offer, OfferedPart
 from gateway.flow.private import Private, open_private, seal_private
+from gateway.flow.progress import Progress, Stand
 from gateway.flow.rooms import Rooms
 from gateway.flow.sealing import Ready, Sealed, Stamped, seal, stamp, token_request
 from gateway.flow.witness import new_id
@@ -269,7 +270,7 @@ class Outbound:
         except (AlreadyOpen, NoRoom):
             await self._discard(stamped.sealed.content)
             raise
-        self._keep_hot(opening.id, stamped, clearance)
+        self._keep_hot(prepared.taken, stamped, at)
         self._desk.leave(opening.source, *dues)
 
     def _sealing(
@@ -291,9 +292,15 @@ class Outbound:
         dues = (*self._desk.deliveries(sealed.transmittal, clearance.priority, at), self._desk.report("out", exchange, at))
         return (kept,), dues, self._leaves.sealed(at, sealed.transmittal, sealed.transmittal_digest)
 
-    def _keep_hot(self, exchange: str, stamped: Stamped, clearance: Clearance) -> None:
-        content = stamped.sealed.content
-        self._rooms.hot_out.put(exchange, Ready(stamped=stamped, clearance=clearance), len(content.inline or b"") + HOT_OVERHEAD)
+    def _keep_hot(self, taken: Taken, stamped: Stamped, at: datetime) -> None:
+        content, clearance = stamped.sealed.content, taken.clearance
+        progress = Progress(
+            title=taken.document.title,
+            reasons=clearance.reasons,
+            stands={org: Stand(State.SEALED, at) for org, _ in stamped.sealed.envelopes},
+        )
+        ready = Ready(stamped=stamped, clearance=clearance, progress=progress)
+        self._rooms.hot_out.put(taken.exchange, ready, len(content.inline or b"") + HOT_OVERHEAD)
 
     async def _open_without_clearance(
         self, opening: OpenExchange, *, leaf_reasons: Hold | Refusal, leaf: Leaf, offer: Offer, at: datetime
@@ -342,7 +349,7 @@ class Outbound:
         except NoRoom:
             await self._discard(stamped.sealed.content)
             raise
-        self._keep_hot(work.exchange, stamped, taken.clearance)
+        self._keep_hot(taken, stamped, at)
         self._forget(work.exchange)
         rooms.agenda.add_all(dues)
 

@@ -27,6 +27,7 @@ from gateway.core.policy import Clearance
 from gateway.core.step import StoredContent
 from gateway.core.transmittal import ContentRef, DirectoryRef, PolicyRef, Recipient, Role, Sender, Transmittal
 from gateway.flow.ports import BlobWriter, Held
+from gateway.flow.progress import Progress
 from gateway.flow.standing import Standing
 
 INLINE_CONTENT = 64 * 1024  # ciphertext up to here lives in a row; a file and two fsyncs cost more than the bytes (measured)
@@ -81,6 +82,7 @@ class Ready:
 
     stamped: Stamped
     clearance: Clearance
+    progress: Progress
 
 
 def seal(draft: Draft, clearance: Clearance, standing: Standing, at: datetime, new_blob: Callable[[int], BlobWriter]) -> Sealed:

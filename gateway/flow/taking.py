@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from crypto.digests import digest
-from crypto.errors import LocalError, RemoteError, Unverified
+from crypto.errors import LocalError, RemoteError, Unverified, YizhanError
 from gateway.core.errors import ProblemError, Superseded
 from gateway.core.exchange import TRANSITIONS, Event, Impossible, State, apply_receipt
 from gateway.core.leaf import LeafKind
 from gateway.core.receipt import Receipt
-from gateway.core.step import Advance, Change, Finish, KeepReceipt, Schedule, Step
+from gateway.core.step import Advance, Change, Finish, Schedule, Step, Work
 from gateway.core.transmittal import Transmittal
 from gateway.flow.leaves import Leaves
 from gateway.flow.office import Desk
@@ -30,6 +30,27 @@ class _Move:
 
     sources: frozenset[State]
     target: State
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A receipt that came in, with the exchange of ours it speaks of."""
+
+    signed: SignedReceipt
+    receipt: Receipt
+    transmittal: Transmittal
+    transmittal_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Recording:
+    """One transaction about the receipts of one exchange."""
+
+    exchange: str
+    judged: Sequence[Judged]
+    report: Work
+    closing: tuple[Change, ...]
+    step: Step
 
 
 def _moves() -> dict[str, _Move]:
@@ -55,8 +76,18 @@ class Taking:
         self._leaves = Leaves(rooms.standing)
 
     async def take_all(self, peer: str, receipts: Sequence[SignedReceipt]) -> tuple[ReceiptAnswer, ...]:
-        """Receipts a peer sent, answered one by one."""
-        return tuple([await self._take_one(peer, signed) for signed in receipts])
+        """Receipts a peer sent, judged in one hop and kept in one transaction, answered one by one."""
+        at = self._rooms.clock.now()
+        found = [await self._find(signed) for signed in receipts]
+        judged = await self._rooms.stage_out.run(self._judge_each, found, at)
+        held = [one for one in judged if isinstance(one, Judged)]
+        failures = await self._record_all(held, at)
+        return tuple(
+            [
+                await self._answer(peer, digest("sha256", signed.body), failures.get(one.digest) if isinstance(one, Judged) else one)
+                for signed, one in zip(receipts, judged, strict=True)
+            ]
+        )
 
     async def take_answer(
         self, transmittal: Transmittal, transmittal_digest: str, recipients: Collection[str], receipts: Sequence[SignedReceipt], done: str
@@ -73,26 +104,66 @@ class Taking:
     ) -> list[Judged]:
         return [judge(signed, parse(signed), transmittal, transmittal_digest, self._rooms.standing, at) for signed in receipts]
 
-    async def _take_one(self, peer: str, signed: SignedReceipt) -> ReceiptAnswer:
-        name = digest("sha256", signed.body)
+    async def _find(self, signed: SignedReceipt) -> _Found | RemoteError:
+        """The receipt those bytes spell and the exchange of ours it speaks of."""
         try:
             receipt = parse(signed)
         except RemoteError as error:
-            return await self._turn_away(peer, name, error)
-        found = await self._find(receipt.exchange)
-        if found is None:
-            return ReceiptAnswer(digest=name, code="not-found", retryable=False)
-        transmittal, transmittal_digest = found
-        at = self._rooms.clock.now()
+            return error
+        ready = self._rooms.hot_out.get(receipt.exchange)
+        if ready is not None:
+            sealed = ready.stamped.sealed
+            return _Found(signed, receipt, sealed.transmittal, sealed.transmittal_digest)
+        row = await self._rooms.ledger.exchange("out", receipt.exchange)
+        if row is None or row.transmittal is None or row.transmittal_digest is None:
+            return ProblemError("not-found", f"no exchange {receipt.exchange} was sent from here", retryable=False)
+        return _Found(signed, receipt, Transmittal.from_bytes(row.transmittal), row.transmittal_digest)
+
+    def _judge_each(self, found: Sequence[_Found | RemoteError], at: datetime) -> list[Judged | YizhanError]:
+        return [self._judge_one(one, at) if isinstance(one, _Found) else one for one in found]
+
+    def _judge_one(self, found: _Found, at: datetime) -> Judged | YizhanError:
         try:
-            judged = await self._rooms.stage_out.run(judge, signed, receipt, transmittal, transmittal_digest, self._rooms.standing, at)
-            await self._record([judged], at)
-        except RemoteError as error:
-            return await self._turn_away(peer, name, error)
-        except LocalError as error:
-            log.warning("receipt %s waits: %s", name, error)
-            return ReceiptAnswer(digest=name, code="busy", retryable=True)
-        return ReceiptAnswer(digest=name, code="ok", retryable=False)
+            return judge(found.signed, found.receipt, found.transmittal, found.transmittal_digest, self._rooms.standing, at)
+        except YizhanError as error:
+            return error
+
+    async def _record_all(self, judged: Sequence[Judged], at: datetime) -> dict[str, YizhanError]:
+        """Keep them all in one transaction; when one of them is in the way, each exchange by itself. What failed, by receipt digest."""
+        groups: dict[str, list[Judged]] = {}
+        for one in judged:
+            groups.setdefault(one.receipt.exchange, []).append(one)
+        recordings = [self._recording(group, at) for group in groups.values()]
+        if len(recordings) > 1:
+            whole = Step(
+                changes=tuple(change for recording in recordings for change in recording.step.changes),
+                leaves=tuple(leaf for recording in recordings for leaf in recording.step.leaves),
+            )
+            try:
+                await self._rooms.record(whole)
+            except LocalError:
+                pass  # below, one by one: each gets what it is due
+            else:
+                for recording in recordings:
+                    self._recorded(recording, at)
+                return {}
+        failures: dict[str, YizhanError] = {}
+        for group in groups.values():
+            try:
+                await self._record(group, at)
+            except YizhanError as error:
+                failures |= {one.digest: error for one in group}
+        return failures
+
+    async def _answer(self, peer: str, name: str, failure: YizhanError | None) -> ReceiptAnswer:
+        if failure is None:
+            return ReceiptAnswer(digest=name, code="ok", retryable=False)
+        if isinstance(failure, ProblemError) and failure.problem == "not-found":
+            return ReceiptAnswer(digest=name, code="not-found", retryable=False)
+        if isinstance(failure, RemoteError):
+            return await self._turn_away(peer, name, failure)
+        log.warning("receipt %s waits: %s", name, failure)
+        return ReceiptAnswer(digest=name, code="busy", retryable=True)
 
     async def _turn_away(self, peer: str, name: str, error: RemoteError) -> ReceiptAnswer:
         """A receipt that states nothing: a leaf and an alarm, never a state."""
@@ -103,31 +174,38 @@ class Taking:
         self._rooms.gauges.refused(code, peer)
         return ReceiptAnswer(digest=name, code=code, retryable=isinstance(error, ProblemError) and error.retryable)
 
-    async def _find(self, exchange: str) -> tuple[Transmittal, str] | None:
-        ready = self._rooms.hot_out.get(exchange)
-        if ready is not None:
-            return ready.stamped.sealed.transmittal, ready.stamped.sealed.transmittal_digest
-        row = await self._rooms.ledger.exchange("out", exchange)
-        if row is None or row.transmittal is None or row.transmittal_digest is None:
-            return None
-        return Transmittal.from_bytes(row.transmittal), row.transmittal_digest
-
     async def _record(self, judged: Sequence[Judged], at: datetime, finish: str | None = None) -> None:
         """One transaction: receipts kept, passages moved, a report due. A receipt that came late moves nothing and is kept all the same."""
-        if not judged:
-            return
+        recording = self._recording(judged, at, finish)
+        try:
+            await self._rooms.record(recording.step)
+        except Superseded:
+            await self._record_late(judged, at, recording.closing)
+            self._rooms.hot_out.drop(recording.exchange)
+            self._rooms.agenda.add(recording.report)
+        else:
+            self._recorded(recording, at)
+
+    def _recording(self, judged: Sequence[Judged], at: datetime, finish: str | None = None) -> _Recording:
+        """What one exchange's receipts change when its passages are where they are expected to be."""
         exchange = judged[0].receipt.exchange
         report = self._desk.report("out", exchange, at)
         closing: tuple[Change, ...] = (*((Finish(key=finish),) if finish else ()), Schedule(work=report))
+        moves = (self._move(one.receipt, at) for one in judged)
+        keeps = (kept(one, "out", at) for one in judged)
         leaves = tuple(self._leaves.receipt(LeafKind.RECEIPT, at, one.receipt, one.digest, "taken-in") for one in judged)
-        keeps: tuple[KeepReceipt, ...] = tuple(kept(one, "out", at) for one in judged)
-        try:
-            await self._rooms.record(Step(changes=(*(self._move(one.receipt, at) for one in judged), *keeps, *closing), leaves=leaves))
-            for one in judged:
-                self._rooms.gauges.outcome("out", MOVES[one.receipt.event].target, "", one.receipt.by.gateway)
-        except Superseded:
-            await self._record_late(judged, at, closing)
-        self._rooms.agenda.add(report)
+        return _Recording(exchange, judged, report, closing, Step(changes=(*moves, *keeps, *closing), leaves=leaves))
+
+    def _recorded(self, recording: _Recording, at: datetime) -> None:
+        """A recording is durable: show it, count it."""
+        ready = self._rooms.hot_out.get(recording.exchange)
+        for one in recording.judged:
+            target = MOVES[one.receipt.event].target
+            level = ready.stamped.sealed.transmittal.level if ready else ""
+            self._rooms.gauges.outcome("out", target, level, one.receipt.by.gateway)
+            if ready is not None:
+                ready.progress.stated(one.receipt, target, at)
+        self._rooms.agenda.add(recording.report)
 
     def _move(self, receipt: Receipt, at: datetime) -> Advance:
         move = MOVES[receipt.event]
