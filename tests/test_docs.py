@@ -18,7 +18,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from crypto.errors import YizhanError
-from gateway.cli.main import _parser
+from gateway.cli.main import COMMANDS, _parser
 from gateway.cli.trace import _EVENTS_ZH
 from gateway.cli.voice import Voice
 from gateway.config import Config
@@ -69,7 +69,7 @@ def words_of(command: str) -> list[str]:
 
 @cache
 def parser() -> argparse.ArgumentParser:
-    return _parser(Voice("en"))
+    return _parser(Voice("en"), COMMANDS)
 
 
 def subcommands(of: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

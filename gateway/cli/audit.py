@@ -13,10 +13,10 @@ from gateway.core.explain import explain
 from gateway.store.audit import verify_log
 
 
-def add(commands: Commands) -> None:
-    """Add the group."""
+def add(parser: argparse.ArgumentParser, commands: Commands) -> None:
+    """Say what it takes."""
     pick = commands.pick
-    group = Commands(commands.add("audit", "审计日志", "the audit log"), commands.voice, name="act")
+    group = Commands(parser, commands.voice, name="act")
     verify = group.add("verify", "核验整个日志", "prove the whole log")
     home_argument(verify, commands)
     text = pick(

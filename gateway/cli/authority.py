@@ -14,22 +14,18 @@ from gateway.pilot import PilotAuthority
 from gateway.pilot_records import PURPOSES, read_record
 
 
-def add(commands: Commands) -> None:
-    """Add the group."""
+def add(parser: argparse.ArgumentParser, commands: Commands) -> None:
+    """Say what it takes."""
     pick = commands.pick
-    group = Commands(
-        commands.add("authority", "试点认证机构（仅供试用和测试）", "the pilot authority (for trials and tests alone)"),
-        commands.voice,
-        name="act",
-    )
+    group = Commands(parser, commands.voice, name="act")
     init = group.add("init", "新建", "make one")
     serve = group.add("serve", "提供目录、时间戳、吊销列表", "serve directory, time stamps, revocation lists")
     revoke = group.add("revoke", "吊销一个单位的证书", "revoke an organisation's certificates")
     crl = group.add("crl", "立即重新发布吊销列表和目录", "publish lists and directory anew, now")
     listing = group.add("list", "列出已签发的证书", "list what was issued")
-    for parser in (init, serve, revoke, crl, listing):
-        parser.add_argument("--home", required=True, type=Path, metavar="DIR", help=pick("认证机构目录", "the authority's folder"))
-        json_argument(parser, commands)
+    for act in (init, serve, revoke, crl, listing):
+        act.add_argument("--home", required=True, type=Path, metavar="DIR", help=pick("认证机构目录", "the authority's folder"))
+        json_argument(act, commands)
     init.add_argument(
         "--suite",
         choices=tuple(SUITES),
@@ -40,8 +36,8 @@ def add(commands: Commands) -> None:
     revoke.add_argument("--org", required=True, metavar="CODE", help=pick("单位代码", "organisation code"))
     revoke.add_argument("--purpose", required=True, choices=PURPOSES, help=pick("证书用途", "what the certificates are for"))
     revoke.add_argument("--reason", choices=tuple(REASONS), default="keyCompromise", help=pick("吊销原因（RFC 5280）", "why (RFC 5280)"))
-    for parser, run in ((init, _init), (serve, _serve), (revoke, _revoke), (crl, _crl), (listing, _list)):
-        parser.set_defaults(run=run)
+    for act, run in ((init, _init), (serve, _serve), (revoke, _revoke), (crl, _crl), (listing, _list)):
+        act.set_defaults(run=run)
 
 
 def _init(arguments: argparse.Namespace, voice: Voice) -> int:

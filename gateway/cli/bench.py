@@ -34,9 +34,8 @@ QUICK_DOCUMENTS: Final = 4
 LARGEST: Final = frozenset(case.size_name for case in (*LARGE, *HUGE))
 
 
-def add(commands: Commands) -> None:
-    """Add the command."""
-    parser = commands.add("bench", "测量本机上的性能", "measure what a document costs on this machine")
+def add(parser: argparse.ArgumentParser, commands: Commands) -> None:
+    """Say what it takes."""
     pick = commands.pick
     parser.add_argument("--suite", choices=("gm-1", "intl-1"), action="append", help=pick("只测此密码套件", "only this suite"))
     parser.add_argument("--size", choices=tuple(SIZES), action="append", help=pick("只测此大小", "only this size"))

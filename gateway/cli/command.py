@@ -1,7 +1,6 @@
 """What every command of the line shares: how it is added, and the few arguments they have in common.
 
-def add(commands: Commands) -> None:
-    parser = commands.add("fsck", "检查存储", "prove that rows, blobs and log agree")
+def add(parser: argparse.ArgumentParser, commands: Commands) -> None:
     home_argument(parser, commands)
     parser.set_defaults(run=run)
 """
@@ -13,13 +12,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crypto.errors import RemoteError
 from gateway.cli.voice import Voice
-from gateway.config import split_address
 from gateway.core.errors import BadInput
 from gateway.core.explain import explain_error
-from gateway.home import Home
+
+if TYPE_CHECKING:
+    from gateway.home import Home
 
 Run = Callable[[argparse.Namespace, Voice], int]
 
@@ -59,6 +60,8 @@ def address_argument(parser: argparse.ArgumentParser, commands: Commands, name: 
     """An optional HOST:PORT."""
 
     def address(value: str) -> str:
+        from gateway.config import split_address  # the list of commands needs none of it
+
         try:
             split_address(value)
         except ValueError:
@@ -70,6 +73,8 @@ def address_argument(parser: argparse.ArgumentParser, commands: Commands, name: 
 
 def open_home(arguments: argparse.Namespace) -> Home:
     """The home the arguments name. Raises BadConfiguration."""
+    from gateway.home import Home  # keys and certificates: `--help` and a misspelt word should not wait for them
+
     return Home.open(arguments.home)
 
 

@@ -38,10 +38,9 @@ STEPS_EN = {
 }
 
 
-def add(commands: Commands) -> None:
-    """Add the command."""
+def add(parser: argparse.ArgumentParser, commands: Commands) -> None:
+    """Say what it takes."""
     pick = commands.pick
-    parser = commands.add("demo", "演示：一座小城的公文交换", "a small city exchanges documents on this machine")
     parser.add_argument(
         "--dir", type=Path, metavar="DIR", help=pick("空目录；默认新建临时目录", "an empty folder; default a new temporary one")
     )

@@ -14,11 +14,8 @@ from gateway.home import Home
 _SIGNS: dict[Health, str] = {"ok": "✓", "warn": "⚠", "fail": "✗"}
 
 
-def add(commands: Commands) -> None:
-    """Add the command."""
-    parser = commands.add(
-        "doctor", "体检：配置、密钥、证书、目录、时钟、网络", "check configuration, keys, certificates, directory, clock, network"
-    )
+def add(parser: argparse.ArgumentParser, commands: Commands) -> None:
+    """Say what it takes."""
     home_argument(parser, commands)
     json_argument(parser, commands)
     parser.set_defaults(run=run)

@@ -11,10 +11,10 @@ from gateway.cli.voice import OK, Voice
 from gateway.evidence import export_evidence
 
 
-def add(commands: Commands) -> None:
-    """Add the group."""
+def add(parser: argparse.ArgumentParser, commands: Commands) -> None:
+    """Say what it takes."""
     pick = commands.pick
-    group = Commands(commands.add("evidence", "证据", "evidence"), commands.voice, name="act")
+    group = Commands(parser, commands.voice, name="act")
     export = group.add("export", "导出一次交换的证据", "export what proves one exchange")
     home_argument(export, commands)
     export.add_argument("exchange", metavar="ID", help=pick("交换编号，可只写开头", "exchange id, or its beginning"))

@@ -12,9 +12,8 @@ from gateway.core.explain import explain
 from gateway.store.fsck import fsck
 
 
-def add(commands: Commands) -> None:
-    """Add the command."""
-    parser = commands.add("fsck", "检查存储是否一致", "prove that rows, blobs and log agree")
+def add(parser: argparse.ArgumentParser, commands: Commands) -> None:
+    """Say what it takes."""
     home_argument(parser, commands)
     json_argument(parser, commands)
     parser.set_defaults(run=run)

@@ -20,10 +20,9 @@ DEFAULT_ZONE = "pilot"
 DEFAULT_LEVEL = "work-secret"
 
 
-def add(commands: Commands) -> None:
-    """Add the command."""
+def add(parser: argparse.ArgumentParser, commands: Commands) -> None:
+    """Say what it takes."""
     pick = commands.pick
-    parser = commands.add("init", "建立一个网关目录", "found a gateway: keys, certificates, configuration")
     parser.add_argument("--home", required=True, type=Path, metavar="DIR", help=pick("新目录", "the new folder"))
     parser.add_argument(
         "--org", required=True, metavar="CODE", help=pick("18 位统一社会信用代码", "18-character unified social credit code")

@@ -27,10 +27,9 @@ FAILED = frozenset(
 )
 
 
-def add(commands: Commands) -> None:
-    """Add the command."""
+def add(parser: argparse.ArgumentParser, commands: Commands) -> None:
+    """Say what it takes."""
     pick = commands.pick
-    parser = commands.add("send", "发送一份公文", "send a document")
     home_argument(parser, commands)
     parser.add_argument("--to", nargs="+", action="extend", required=True, metavar="CODE", help=pick("主送单位代码", "primary recipients"))
     parser.add_argument("--copy", nargs="+", action="extend", default=[], metavar="CODE", help=pick("抄送单位代码", "copy recipients"))

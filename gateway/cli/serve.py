@@ -8,9 +8,8 @@ from gateway.cli.command import Commands, home_argument, open_home
 from gateway.cli.voice import Voice
 
 
-def add(commands: Commands) -> None:
-    """Add the command."""
-    parser = commands.add("serve", "运行网关", "run the gateway until SIGTERM or Ctrl-C")
+def add(parser: argparse.ArgumentParser, commands: Commands) -> None:
+    """Say what it takes."""
     home_argument(parser, commands)
     parser.set_defaults(run=run)
 

@@ -18,17 +18,22 @@ from gateway.files import sync_folder
 MAX_REASON = 1_000  # characters; what the folder office reads of a RETURNED file
 
 
-def add(commands: Commands) -> None:
-    """Add both commands."""
-    pick = commands.pick
-    sign = commands.add("sign-for", "签收一份已送达的公文", "sign for a delivered document")
-    back = commands.add("return", "退回一份已送达的公文", "return a delivered document")
-    for parser, marker in ((sign, "SIGNED"), (back, "RETURNED")):
-        home_argument(parser, commands)
-        parser.add_argument("exchange", metavar="ID", help=pick("交换编号，可只写开头", "exchange id, or its beginning"))
-        json_argument(parser, commands)
-        parser.set_defaults(run=run, marker=marker, reason="")
-    back.add_argument("--reason", required=True, metavar="R", help=pick("退回理由", "why it is returned"))
+def add_sign_for(parser: argparse.ArgumentParser, commands: Commands) -> None:
+    """Say what ``sign-for`` takes."""
+    _add(parser, commands, "SIGNED")
+
+
+def add_return(parser: argparse.ArgumentParser, commands: Commands) -> None:
+    """Say what ``return`` takes."""
+    _add(parser, commands, "RETURNED")
+    parser.add_argument("--reason", required=True, metavar="R", help=commands.pick("退回理由", "why it is returned"))
+
+
+def _add(parser: argparse.ArgumentParser, commands: Commands, marker: str) -> None:
+    home_argument(parser, commands)
+    parser.add_argument("exchange", metavar="ID", help=commands.pick("交换编号，可只写开头", "exchange id, or its beginning"))
+    json_argument(parser, commands)
+    parser.set_defaults(run=run, marker=marker, reason="")
 
 
 def run(arguments: argparse.Namespace, voice: Voice) -> int:

@@ -47,10 +47,9 @@ _LEAVES_ZH = {
 }
 
 
-def add(commands: Commands) -> None:
-    """Add the command."""
+def add(parser: argparse.ArgumentParser, commands: Commands) -> None:
+    """Say what it takes."""
     pick = commands.pick
-    parser = commands.add("trace", "查看交换及其经过", "list exchanges, or follow one step by step")
     home_argument(parser, commands)
     parser.add_argument(
         "exchange",
