@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from crypto.certificates import Certificate
-from gateway.flow.clockguard import ClockUntrusted
 from gateway.flow.rooms import Rooms
 from gateway.home import Home
 from gateway.net import metrics
@@ -24,18 +23,7 @@ class NotReadyReasons:
 
     def __call__(self) -> Sequence[NotReady]:
         """What stands in the way of taking and accepting documents now."""
-        rooms = self._rooms
-        reasons = []
-        now = rooms.clock.now()
-        if not rooms.standing.accepts_work:
-            reasons.append(NotReady(code="not-serving", text="starting or stopping 正在启动或停止"))
-        try:
-            rooms.guard.check(now, rooms.clock.monotonic())
-        except ClockUntrusted as error:
-            reasons.append(NotReady(code="clock", text=f"时钟未经时间戳机构确认：{error}"))
-        if now >= rooms.standing.directory.expires:
-            reasons.append(NotReady(code="directory-expired", text="交换目录已过期 the directory has expired"))
-        return reasons
+        return [NotReady(code=obstacle.code, text=f"{obstacle.zh}：{obstacle.en}") for obstacle in self._rooms.obstacles()]
 
 
 class Readings:

@@ -232,10 +232,11 @@ def make_head(
 
 
 class Directory:
-    """A verified directory. Made only by ``open``; certificates are read when first asked for, and remembered."""
+    """A verified directory. Made only by ``open`` and ``reopen``; certificates are read when first asked for, and remembered."""
 
-    def __init__(self, head: DirectoryHead, head_digest: str, entries: tuple[Entry, ...]) -> None:
+    def __init__(self, head: DirectoryHead, head_digest: str, entries: tuple[Entry, ...], authority: Certificate) -> None:
         self.head = head
+        self.authority = authority
         self.version = head.version
         self.digest = head_digest
         self.issued = parse_time(head.issued)
@@ -281,7 +282,27 @@ class Directory:
         if not parse_time(parsed.issued) - CLOCK_SKEW <= now < parse_time(parsed.expires):
             raise DirectoryExpired("the directory is not in force", issued=parsed.issued, expires=parsed.expires, now=now)
         # 4. entries
-        return cls(parsed, head_digest, tuple(_entry(ref, entries, algorithm) for ref in parsed.entries))
+        return cls(parsed, head_digest, tuple(_entry(ref, entries, algorithm) for ref in parsed.entries), authority)
+
+    @classmethod
+    def reopen(cls, head: bytes, signature: bytes, entries: Mapping[str, bytes], *, authority: Certificate) -> Directory:
+        """A directory that ``open`` verified before and we kept: its bytes are checked as there, its time and its authority's chain are not.
+
+        Whoever reads it asks ``check_in_force`` each time it acts by it. Raises Malformed, Unverified.
+        """
+        parsed = DirectoryHead.from_bytes(head)
+        signed = SignedData.from_der(signature)
+        if signed.certificate != authority:
+            raise Unverified("the directory is signed by another than the configured authority", check="directory-authority")
+        signed.verify(head)
+        algorithm = signed.suite.digest
+        return cls(parsed, digest(algorithm, head), tuple(_entry(ref, entries, algorithm) for ref in parsed.entries), authority)
+
+    def check_in_force(self, chains: ChainCache, now: datetime) -> None:
+        """Raises DirectoryExpired; CrlStale, Unverified where its authority is no longer to be believed."""
+        if not self.issued - CLOCK_SKEW <= now < self.expires:
+            raise DirectoryExpired("the directory is not in force", issued=self.head.issued, expires=self.head.expires, now=now)
+        chains.verify(self.authority, at=now, now=now, purpose=Purpose.DIRECTORY)
 
     # ---- names ---------------------------------------------------------------------------------------------------------------------
 

@@ -61,6 +61,7 @@ class Delivering:
     async def deliver(self, work: Work) -> None:
         """Work "deliver": one attempt."""
         rooms, begun = self._rooms, self._rooms.clock.monotonic()
+        rooms.standing.check_directory(rooms.clock.now())  # who sits behind a gateway, and with which keys, is known from there alone
         found = await self._find(work.exchange)
         if found is None:
             await rooms.record(Step(changes=(Finish(key=work.key),)))

@@ -261,6 +261,7 @@ class HandOver:
     async def send_receipts(self, work: Work) -> None:
         """Work "send-receipt": this one and whatever else waits for the same gateway, in one request."""
         rooms = self._rooms
+        rooms.standing.check_directory(rooms.clock.now())
         works = [work, *rooms.agenda.take_waiting("send-receipt", work.peer, RECEIPTS_A_REQUEST - 1)]
         try:
             await self._send(work.peer, works)

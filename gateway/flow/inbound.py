@@ -123,10 +123,9 @@ class Inbound:
         """Fail closed: what we cannot judge or keep is not taken in."""
         rooms = self._rooms
         rooms.agenda.wake(peer)
-        if not rooms.standing.accepts_work:
-            raise ProblemError("busy", "not accepting now", retryable=True)
-        if not rooms.guard.good(rooms.clock.now(), rooms.clock.monotonic()):
-            raise ProblemError("clock", "our own clock is not confirmed", retryable=True)
+        obstacle = next(rooms.obstacles(), None)
+        if obstacle is not None:
+            raise ProblemError(obstacle.problem, obstacle.en, retryable=True)
 
     async def _offer(self, peer: str, cover_bytes: bytes, content: bytes | None) -> Answer:
         rooms, begun = self._rooms, self._rooms.clock.monotonic()

@@ -183,6 +183,10 @@ class Journal(Protocol):
         """
         ...
 
+    def check_room(self) -> None:
+        """Raises NoRoom when nothing could be recorded now. A question to the file system alone: may be asked on the event loop."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassageRow:
@@ -307,6 +311,9 @@ class Blobs(Protocol):
 
     def read(self, name: str, offset: int = 0) -> Iterator[bytes]: ...
     def remove(self, name: str) -> None: ...
+    def check_room(self) -> None:
+        """Raises NoRoom when no new content may come. A question to the file system alone: may be asked on the event loop."""
+        ...
 
 
 class Upload(Protocol):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from crypto.errors import LocalError
-from gateway.core.errors import JournalStopped
+from crypto.certificates import CrlStale
+from crypto.errors import KeyUnusable, LocalError
+from crypto.suites import suite_named
+from gateway.core.errors import JournalStopped, NoRoom
 from gateway.core.step import Finish, Step
 from gateway.flow.agenda import Agenda
-from gateway.flow.clockguard import ClockGuard
+from gateway.flow.clockguard import ClockGuard, ClockUntrusted
 from gateway.flow.failing import Failing
 from gateway.flow.hot import Hot
 from gateway.flow.opening import Warm
@@ -31,9 +34,19 @@ from gateway.flow.ports import (
 )
 from gateway.flow.sealing import Ready
 from gateway.flow.stage import Stage
-from gateway.flow.standing import Standing
+from gateway.flow.standing import NotInForce, Standing
 
 FINISH_DELAY = 0.25  # seconds of done work deleted together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obstacle:
+    """One thing that forbids taking and accepting: a word for operators, the problem word a peer hears, and text for people."""
+
+    code: str
+    problem: str
+    zh: str
+    en: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,6 +100,38 @@ class Rooms:
             with suppress(LocalError):  # the rows stay, and the next start does their work once more
                 await self.record(Step(changes=done))
 
+    def obstacles(self) -> Iterator[Obstacle]:
+        """Everything that forbids taking and accepting now, worst first (DESIGN 9: fail closed).
+
+        The one place that says so: the office's tray, arrivals and readiness all ask here.
+        """
+        now, standing = self.clock.now(), self.standing
+        if not standing.accepts_work:
+            yield Obstacle(code="not-serving", problem="busy", zh="正在启动或停止", en="starting or stopping")
+        try:
+            self.guard.check(now, self.clock.monotonic())
+        except ClockUntrusted as error:
+            yield Obstacle(code="clock", problem="clock", zh="时钟未经时间戳机构确认", en=str(error))
+        yield from self._disbeliefs(now)
+        try:
+            self.blobs.check_room()
+            self.journal.check_room()
+        except NoRoom as error:
+            yield Obstacle(code="no-room", problem="no-room", zh="磁盘空间不足", en=str(error))
+
+    def _disbeliefs(self, now: datetime) -> Iterator[Obstacle]:
+        """What keeps us from judging others, or others from believing us."""
+        try:
+            self.standing.check_directory(now)
+            for suite in self.standing.signers:
+                self.standing.check_signer(suite_named(suite), now)
+        except CrlStale as error:
+            yield Obstacle(code="crl-stale", problem="crl-stale", zh="吊销列表已过期", en=str(error))
+        except NotInForce as error:
+            yield Obstacle(code="directory-expired", problem="directory-expired", zh="交换目录未生效", en=str(error))
+        except KeyUnusable as error:
+            yield Obstacle(code="signer", problem="internal", zh="本单位签名证书不可用", en=str(error))
+
     def ready(self) -> bool:
-        """Whether anything may be accepted now (fail closed: clock, policy, directory, room, not stopping)."""
-        return self.standing.accepts_work and self.guard.good(self.clock.now(), self.clock.monotonic())
+        """Whether anything may be taken or accepted now."""
+        return next(self.obstacles(), None) is None

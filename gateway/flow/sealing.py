@@ -89,9 +89,10 @@ def seal(draft: Draft, clearance: Clearance, standing: Standing, at: datetime, n
     """Encrypt the content once, wrap its key for each recipient, sign the transmittal.
 
     Raises ClearanceVoid when the clearance does not cover exactly this draft at this moment; KeyUnusable when our own certificate would
-    not be believed (fail closed: no signature, nothing taken); NoRoom, PartChanged.
+    not be believed (fail closed: no signature, nothing taken); NotInForce, CrlStale, NoRoom, PartChanged.
     """
     suite, directory = clearance.suite, standing.directory
+    standing.check_directory(at)
     standing.check_signer(suite, at)
     clearance.check(
         policy_digest=standing.policy.digest,

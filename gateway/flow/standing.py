@@ -11,13 +11,19 @@ from datetime import datetime
 
 from crypto.certificates import ChainCache, Purpose
 from crypto.content_cipher import StorageKey
-from crypto.errors import KeyUnusable, Unverified
+from crypto.errors import KeyUnusable, LocalError, Unverified
 from crypto.keys import Signer, Unwrapper
 from crypto.suites import Suite
-from gateway.core.directory import Directory, NotListed
+from gateway.core.directory import Directory, DirectoryError, NotListed
 from gateway.core.errors import BadConfiguration, ProblemError
 from gateway.core.policy import Policy
 from gateway.core.transmittal import DirectoryRef
+
+
+class NotInForce(LocalError):
+    """Our directory has expired, or its authority is no longer believed: nothing is taken, accepted, sealed or sent by it."""
+
+    code = "not-in-force"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +61,10 @@ class Standing:
         self._known[directory.version] = directory
         self.directory, self.papers = directory, papers
 
+    def know(self, directory: Directory) -> None:
+        """A directory of before, not expired yet: what was made under it is still on its way."""
+        self._known.setdefault(directory.version, directory)
+
     def gateway_of(self, org: str) -> str:
         """The id of the gateway that serves an organisation. Raises NotListed."""
         gateways = self.directory.gateways_of(org)
@@ -74,6 +84,13 @@ class Standing:
         if now >= known.expires:
             raise ProblemError("directory-expired", f"directory version {ref.version} has expired", retryable=True, version=ref.version)
         return known
+
+    def check_directory(self, now: datetime) -> None:
+        """Whether the directory may be acted by now. Raises NotInForce, CrlStale."""
+        try:
+            self.directory.check_in_force(self.chains, now)
+        except (DirectoryError, Unverified) as error:
+            raise NotInForce(f"directory version {self.directory.version}: {error}", version=self.directory.version) from error
 
     def check_signer(self, suite: Suite, at: datetime) -> None:
         """Whether peers will believe what we sign now: our own certificate judged as they judge it. Raises KeyUnusable, CrlStale."""

@@ -78,7 +78,7 @@ def judge(
 ) -> Judged:
     """Verify one received receipt against the exchange it speaks of.
 
-    Raises Unverified, Malformed, NotEntitled, CrlStale; ProblemError (retryable) for a certificate that only a newer directory may list.
+    Raises Unverified, Malformed, NotEntitled, CrlStale, NotInForce; ProblemError (retryable) for a certificate that only a newer directory may list.
     """
     suite = suite_named(transmittal.suite)
     if receipt.transmittal != transmittal_digest or receipt.exchange != transmittal.id:
@@ -86,6 +86,7 @@ def judge(
     sealed = transmittal.content.sealed if transmittal.content else None
     if receipt.sealed not in (None, sealed):
         raise Unverified("the receipt speaks of other content", check="sealed")
+    standing.check_directory(now)
     entitled(receipt, transmittal, standing.directory)
     signature = SignedData.from_der(signed.signature)
     if signature.certificate.fingerprint not in standing.directory.signing_fingerprints(receipt.by.org, suite):

@@ -114,6 +114,10 @@ class FolderBlobs:
         with suppress(FileNotFoundError):
             self.path(name).unlink()
 
+    def check_room(self) -> None:
+        """Raises NoRoom when no new content may come."""
+        self.headroom.check()
+
     def path(self, name: str) -> Path:
         """Where a blob of that name lies; names come from the database, and a wrong one must not lead elsewhere."""
         if _NAME.fullmatch(name) is None:

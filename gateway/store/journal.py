@@ -112,6 +112,10 @@ class Journal:
             raise JournalStopped(self._stopped)
         return await self._desk.ask(step)
 
+    def check_room(self) -> None:
+        """Raises NoRoom when nothing could be recorded now."""
+        self._headroom.check()
+
     def close(self) -> None:
         """Record what is queued, then end. Harmless twice."""
         self._desk.close()

@@ -25,6 +25,7 @@ from gateway.core.transmittal import Transmittal
 from gateway.flow import sealing
 from gateway.flow.standing import Standing
 from gateway.net.problems import PROBLEMS
+from tests.crypto.pki import make_pki
 from tests.flow.test_time import NO_ROUTE, PAIR, unreached
 from tests.flow.world import Fault, World, flipped, receipted
 
@@ -313,14 +314,27 @@ async def test_stale_revocation_lists(tmp_path):
         await stranger.then_the_true_one_passes()
 
 
-async def test_a_chain_to_roots_of_somebody_else(tmp_path):
-    from tests.crypto.pki import make_pki
+async def test_a_chain_to_roots_of_somebody_else(tmp_path, monkeypatch):
+    """Listed by mistake, under an authority nobody here configured."""
+    async with World(tmp_path, keys=PAIR) as world:
+        office, finance = world["office"], world["finance"]
+        office.signing = make_pki(world.suite).office.signing
+        world.edit_organisation(office.code, signing=(certificate_text(office.signing.certificate),))
+        await office.restart()
+        await finance.adopt()
+        monkeypatch.setattr(Standing, "check_signer", lambda *_: None)  # a gateway that does not look at its own
+        office.approve("notice", "关于试点的通知", finance.code)
+        await world.settle()
+        assert office.line.answers[-1].problem == "chain-invalid"
+        assert await finance.rooms.ledger.exchanges() == ()
 
+
+async def test_roots_that_do_not_even_carry_our_own_directory(tmp_path):
     async with World(tmp_path, keys=PAIR) as world:
         stranger = await intercepted(world)
         good = stranger.finance.trust
         stranger.finance.believe(make_pki(world.suite).trust)
-        assert await stranger.tries() in ("chain-invalid", "token-invalid")
+        assert await stranger.tries() == "directory-expired", "nobody is believed by a directory that is not"
         stranger.finance.believe(good)
         await stranger.then_the_true_one_passes()
 

@@ -36,6 +36,12 @@ FAILURES: dict[str, Text] = {
         fix="Each reason says what mends it.",
         fix_zh="请按各条理由改正。",
     ),
+    "not-in-force": Text(
+        zh="本网关没有生效的交换目录",
+        en="no directory is in force in this gateway",
+        fix="Nothing where directory.url answers: it is fetched anew; else mend directory.url and trust.crl_urls.",
+        fix_zh="若 directory.url 可用则会自动更新；否则请检查 directory.url 与 trust.crl_urls。",
+    ),
     "key-unusable": Text(
         zh="本网关的密钥无法使用",
         en="one of our own keys cannot be used",
