@@ -6,6 +6,7 @@ runs it owns a good clock and a counter that never repeats.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from enum import IntEnum
 from typing import Final
@@ -40,6 +41,7 @@ from crypto.rfc3161 import (
     signed_bytes,
     signing_certificate,
 )
+from crypto.suites import DigestName
 from crypto.timestamps import MAX_NONCE, MAX_REQUEST
 
 _DIGEST_LENGTH: Final = 32  # of SM3 and of SHA-256
@@ -74,14 +76,18 @@ class TimeAuthority:
 
     def respond(self, request: bytes, *, at: datetime, serial: int) -> bytes:
         """The response to a request: a token dated ``at`` (to the millisecond), or a rejection."""
+        asked = _decoded(request)
+        return _UNREADABLE if asked is None else self.answer(asked, at=at, serial=serial)
+
+    @property
+    def digest(self) -> DigestName:
+        """The one digest it stamps."""
+        return self._signer.suite.digest
+
+    def answer(self, asked: TimeStampReq, *, at: datetime, serial: int) -> bytes:
+        """The response to a request already read, as ``respond`` gives it."""
         if not 0 < serial < MAX_NONCE:
             raise AssertionError("internal: a serial number out of range")
-        try:
-            asked = asn1.decode_der(TimeStampReq, request) if len(request) <= MAX_REQUEST else None
-        except ValueError:
-            asked = None
-        if asked is None:
-            return _rejection(Failure.BAD_DATA_FORMAT, "not a time-stamp request")
         objection = self._objection(asked, utc(at))
         if objection is not None:
             return _rejection(*objection)
@@ -150,6 +156,34 @@ class TimeAuthority:
         )
 
 
+class TimeAuthorities:
+    """Authorities of several suites behind one door without paths: the digest algorithm a request names says whose it is."""
+
+    __slots__ = ("_by_digest",)
+
+    def __init__(self, authorities: Collection[TimeAuthority]) -> None:
+        self._by_digest = {digest_oid(authority.digest): authority for authority in authorities}
+        if not authorities or len(self._by_digest) != len(authorities):
+            raise AssertionError("internal: no time authority, or two of one digest")
+
+    def respond(self, request: bytes, *, at: datetime, serial: int) -> bytes:
+        """As TimeAuthority.respond; a digest nobody here stamps is rejected."""
+        asked = _decoded(request)
+        if asked is None:
+            return _UNREADABLE
+        authority = self._by_digest.get(asked.imprint.algorithm.algorithm)
+        if authority is None:
+            return _rejection(Failure.BAD_ALG, "no authority here stamps this digest")
+        return authority.answer(asked, at=at, serial=serial)
+
+
+def _decoded(request: bytes) -> TimeStampReq | None:
+    try:
+        return asn1.decode_der(TimeStampReq, request) if len(request) <= MAX_REQUEST else None
+    except ValueError:
+        return None
+
+
 def _attribute(oid: Oid, value: bytes) -> Attribute:
     return Attribute(oid=oid, values=asn1.SetOf([tlv(value)]))
 
@@ -162,3 +196,6 @@ def _rejection(failure: Failure, text: str) -> bytes:
 def _named_bit(place: int) -> asn1.BitString:
     """One named bit; DER leaves no trailing zero bits (X.690 11.2.2)."""
     return asn1.BitString(bytes(place // 8) + bytes((0x80 >> place % 8,)), 7 - place % 8)
+
+
+_UNREADABLE: Final = _rejection(Failure.BAD_DATA_FORMAT, "not a time-stamp request")
