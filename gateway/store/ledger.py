@@ -1,7 +1,8 @@
 """Reading what the journal committed (ports.Ledger), and what evidence needs of the log.
 
 One thread owns one read-only connection. Questions that wait together share a read transaction, begun after the last of them was asked:
-none sees half a step, and each sees whatever was recorded before it was put.
+none sees half a step, and each sees whatever was recorded before it was put. A question alone that is one statement needs none: a
+statement sees one state of the database.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-from sqlalchemy.exc import DBAPIError
 
 from crypto.errors import LocalError, YizhanError
 from gateway.core.exchange import Direction, State
@@ -24,8 +23,15 @@ from gateway.store.proofs import StoredTree
 from gateway.store.questions import Questions
 from gateway.store.schema import from_micros, to_micros
 from gateway.store.statements import Row, digest_key
+from gateway.store.transactions import transactions
 
 MAX_BATCH = 64  # questions in one read transaction: a long one would keep the write-ahead log from being taken over
+
+
+Asked = tuple[str, tuple[Any, ...]]  # one statement and its values
+Read = Callable[[], Any]  # what needs more than one
+
+_STATES = {state.value: state for state in State}
 
 
 class Unreadable(LocalError):
@@ -42,9 +48,10 @@ class Ledger:
         self._connection = self._engine.connect()
         self._cursor: Any = self._connection.connection.cursor()
         self._database: type[Exception] = self._connection.dialect.loaded_dbapi.Error
+        self._transaction = transactions(self._connection.dialect, self._cursor, read_only=True)
         self._ask = Questions(self._connection.dialect)
         self._tree = StoredTree(self._cursor, self._connection.dialect)
-        self._desk: Desk[Callable[[], Any], Any] = Desk("ledger", self._serve, ceiling=MAX_BATCH)
+        self._desk: Desk[Asked | Read, Any] = Desk("ledger", self._serve, ceiling=MAX_BATCH)
 
     def close(self) -> None:
         """Answer what was asked, then end. Harmless twice."""
@@ -60,8 +67,8 @@ class Ledger:
         """Everything kept about one exchange but its content and envelopes."""
 
         def read() -> ExchangeRow | None:
-            row = self._one(self._ask.exchange, direction, exchange)
-            return None if row is None else self._exchange_row(row)
+            rows = self._all(self._ask.exchange, direction, exchange)
+            return self._exchange_row(rows[0]) if rows else None
 
         return await self._desk.ask(read)  # type: ignore[no-any-return]
 
@@ -146,15 +153,25 @@ class Ledger:
 
     # ---- the reader thread
 
-    def _serve(self, questions: Sequence[Callable[[], Any]]) -> list[Any]:
+    def _serve(self, questions: Sequence[Asked | Read]) -> list[Any]:
+        if len(questions) == 1 and isinstance(questions[0], tuple):
+            return [self._answer(questions[0])]
         try:
-            with self._connection.begin():
-                return [self._answer(question) for question in questions]
-        except DBAPIError as error:
-            return [Unreadable(f"the database cannot be read: {error.orig}") for _ in questions]
+            self._transaction.begin()
+            try:
+                answers = [self._answer(question) for question in questions]
+            except BaseException:
+                self._transaction.rollback()
+                raise
+            self._transaction.commit()
+        except self._database as error:
+            return [Unreadable(f"the database cannot be read: {error}") for _ in questions]
+        return answers
 
-    def _answer(self, question: Callable[[], Any]) -> Any:
+    def _answer(self, question: Asked | Read) -> Any:
         try:
+            if isinstance(question, tuple):
+                return self._cursor.execute(*question).fetchall()
             return question()
         except (YizhanError, ValueError) as error:
             return error
@@ -162,7 +179,7 @@ class Ledger:
             return Unreadable(f"the database cannot be read: {error}")
 
     async def _rows(self, text: str, *values: Any) -> list[Row]:
-        return await self._desk.ask(lambda: self._all(text, *values))  # type: ignore[no-any-return]
+        return await self._desk.ask((text, values))  # type: ignore[no-any-return]
 
     async def _value(self, text: str, *values: Any) -> Any:
         rows = await self._rows(text, *values)
@@ -171,15 +188,10 @@ class Ledger:
     def _all(self, text: str, *values: Any) -> list[Row]:
         return self._cursor.execute(text, values).fetchall()  # type: ignore[no-any-return]
 
-    def _one(self, text: str, *values: Any) -> Row | None:
-        return self._cursor.execute(text, values).fetchone()  # type: ignore[no-any-return]
-
     def _exchange_row(self, row: Row) -> ExchangeRow:
-        passages = self._all(self._ask.passages, row[0], row[1])
-        (direction, exchange, created, level, urgency, suite, sender_org, sender_gateway, office, source, content_digest, private) = row[
-            :12
-        ]
-        expires, transmittal, transmittal_digest, nro, own_key, content_size, blob = row[12:]
+        direction, exchange, created, level, urgency, suite, sender_org, sender_gateway, office, source, *rest = row
+        content_digest, private, expires, transmittal, transmittal_digest, nro, own_key, content_size, blob = rest
+        passages = self._all(self._ask.passages, direction, exchange)
         return ExchangeRow(
             direction=direction,
             id=exchange,
@@ -199,8 +211,12 @@ class Ledger:
             nro=nro,
             own_key=own_key,
             content=None if content_size is None else StoredContent(size=content_size, blob=blob),
-            passages=tuple(PassageRow(recipient=who, state=State(state), updated=from_micros(at)) for who, state, at in passages),
+            passages=tuple([_passage_row(*passage) for passage in passages]),
         )
+
+
+def _passage_row(recipient: str, state: str, updated: int) -> PassageRow:
+    return PassageRow(recipient=recipient, state=_STATES.get(state) or State(state), updated=from_micros(updated))
 
 
 def _receipt_row(row: Row) -> ReceiptRow:

@@ -1,0 +1,46 @@
+"""Beginning and ending transactions on the driver's own cursor: the one place that knows how a database wants to be told.
+
+A commit of the journal and a question of the ledger are a handful of statements; SQLAlchemy's Connection takes longer to begin and end a
+transaction around them than the database does to carry them out. Texts are compiled by SQLAlchemy all the same (statements.py, questions.py).
+
+    transaction = transactions(connection.dialect, cursor, read_only=False)
+    transaction.begin()
+    transaction.commit()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Dialect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transactions:
+    """What may be said about a transaction, ready to be called. Each raises the driver's errors."""
+
+    begin: Callable[[], object]
+    commit: Callable[[], object]
+    rollback: Callable[[], object]
+    savepoint: Callable[[], object]
+    undo: Callable[[], object]  # back to the savepoint
+    release: Callable[[], object]  # the savepoint is not needed any more
+
+
+def transactions(dialect: Dialect, cursor: Any, *, read_only: bool) -> Transactions:
+    """Those of one cursor. The writer takes the write lock at once: a batch must not find out at its end that it may not write."""
+    if dialect.name != "sqlite":
+        # A driver after PEP 249 begins by itself: PostgreSQL's begin is nothing, its commit and rollback are the connection's.
+        raise AssertionError(f"internal: how transactions of {dialect.name} begin and end is not written down")
+    say = partial(partial, cursor.execute)
+    return Transactions(
+        begin=say("BEGIN" if read_only else "BEGIN IMMEDIATE"),
+        commit=say("COMMIT"),
+        rollback=say("ROLLBACK"),
+        savepoint=say("SAVEPOINT member"),
+        undo=say("ROLLBACK TO member"),
+        release=say("RELEASE member"),
+    )
