@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from crypto.errors import Malformed
 from crypto.suites import DigestName
 
-_ALGORITHMS: dict[str, type[hashes.SM3] | type[hashes.SHA256]] = {"sm3": hashes.SM3, "sha256": hashes.SHA256}
+_ALGORITHMS: dict[str, type[hashes.SM3 | hashes.SHA256]] = {"sm3": hashes.SM3, "sha256": hashes.SHA256}
 _SPELLING = re.compile(r"(sm3|sha256):([0-9a-f]{64})")
 
 

@@ -107,7 +107,9 @@ async def test_a_refused_document_fails_the_batch():
 def delivery(exchange, sizes=(10, 20)):
     def parts():
         for size in sizes:
-            entry = PartEntry(name=f"{size}", role="body", level="internal", media_type="application/pdf", size=size, digest="sm3:" + "0" * 64)
+            entry = PartEntry(
+                name=f"{size}", role="body", level="internal", media_type="application/pdf", size=size, digest="sm3:" + "0" * 64
+            )
             yield OpenedPart(entry=entry, chunks=iter((bytes(size),)))
 
     return Delivery(
@@ -231,7 +233,15 @@ def test_quick_bench_writes_what_programs_read(tmp_path, capsys):
         assert all(cost["median"] > 0 for cost in each["cpu_ms_by_process"].values())
         assert each["documents_per_second"]["min"] > 0
         assert (each["latency_ms"] is not None) == (each["in_flight"] == 1)
-    assert {count["primitive"] for count in result["counts"]["10KB"]} == {"sign", "verify", "wrap", "unwrap", "digest", "encrypt", "decrypt"}
+    assert {count["primitive"] for count in result["counts"]["10KB"]} == {
+        "sign",
+        "verify",
+        "wrap",
+        "unwrap",
+        "digest",
+        "encrypt",
+        "decrypt",
+    }
     assert result["goals"] and "skipped" in result["pyas2lib"]
     assert [place.name for place in out.parent.iterdir()] == ["bench.json"]  # the homes are gone
     said = capsys.readouterr().out

@@ -25,8 +25,41 @@ from gateway.core.exchange import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-OUTBOUND = ["TAKEN", "HELD", "REFUSED", "SEALED", "DISPATCHED", "RELAYED", "CONSIGNED", "DELIVERED", "SIGNED_FOR", "RETURNED", "NOT_SIGNED_FOR", "REFUSED_BY_RELAY", "REFUSED_BY_RECIPIENT", "WITHDRAW_ASKED", "WITHDRAWN", "VOIDED", "EXPIRED", "STUCK", "UNCONFIRMED"]
-INBOUND = ["ARRIVED", "QUARANTINED", "REFUSED", "ACCEPTED", "HELD", "DELIVERED", "SIGNED_FOR", "RETURNED", "WITHDRAWING", "WITHDRAWN", "VOIDED", "EXPIRED"]
+OUTBOUND = [
+    "TAKEN",
+    "HELD",
+    "REFUSED",
+    "SEALED",
+    "DISPATCHED",
+    "RELAYED",
+    "CONSIGNED",
+    "DELIVERED",
+    "SIGNED_FOR",
+    "RETURNED",
+    "NOT_SIGNED_FOR",
+    "REFUSED_BY_RELAY",
+    "REFUSED_BY_RECIPIENT",
+    "WITHDRAW_ASKED",
+    "WITHDRAWN",
+    "VOIDED",
+    "EXPIRED",
+    "STUCK",
+    "UNCONFIRMED",
+]
+INBOUND = [
+    "ARRIVED",
+    "QUARANTINED",
+    "REFUSED",
+    "ACCEPTED",
+    "HELD",
+    "DELIVERED",
+    "SIGNED_FOR",
+    "RETURNED",
+    "WITHDRAWING",
+    "WITHDRAWN",
+    "VOIDED",
+    "EXPIRED",
+]
 
 
 def _states(direction: Direction) -> set[State]:

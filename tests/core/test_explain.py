@@ -3,6 +3,7 @@
 import ast
 import string
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,9 @@ OWN = ("document/", "part/", "policy/", "builtin/")  # subjects whose every entr
 FREE = {"rule", "at"}
 
 
-def trees() -> Iterator[tuple[Path, ast.Module]]:
-    for path in SOURCES:
-        yield path, ast.parse(path.read_text("utf-8"), path.name)
+@cache
+def trees() -> tuple[tuple[Path, ast.Module], ...]:
+    return tuple((path, ast.parse(path.read_text("utf-8"), path.name)) for path in SOURCES)
 
 
 def error_codes() -> set[str]:

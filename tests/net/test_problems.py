@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ duplicate-other, ciphertext-mismatch, content-invalid, no-room, busy, not-found,
 internal""".replace("\n", " ").split(", ")
 
 
+@cache
 def raised_words() -> set[str]:
     """Every string that stands in the first argument of a ProblemError anywhere in the gateway."""
     words = set()

@@ -11,6 +11,12 @@ TOOLS: dict[str, Text] = {
         fix="Check the organisation code and the purpose (sign, encrypt, tls); `yizhan authority list` shows what was issued.",
         fix_zh="请核对单位代码和用途（sign、encrypt、tls）；`yizhan authority list` 可列出已签发的证书。",
     ),
+    "bench-failed": Text(
+        zh="性能测量未能完成：有公文没有送达、送达两次或耗时过久",
+        en="the measurement came to nothing: a document did not arrive, arrived twice, or took far too long",
+        fix="Look at the log file named; on a machine busy with other work, measure again when it is idle.",
+        fix_zh="请查看所指的日志文件；机器繁忙时，请待空闲后重测。",
+    ),
     "cli/no-database": Text(
         zh="还没有数据库：{place}",
         en="there is no database yet: {place}",
