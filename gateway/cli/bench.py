@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from crypto.suites import SuiteId
-from gateway.cli.bench_cases import FOLDER, HUGE, LARGE, SIZES, SMALL, Case, Round, Row, spread
+from gateway.cli.bench_cases import FOLDER, HUGE, LARGE, SEVERAL, SIZES, SMALL, Case, Round, Row, spread
 from gateway.cli.bench_city import BenchCity, Cost, OfficeKind
 from gateway.cli.bench_floor import Floor, counts
 from gateway.cli.bench_partner import As2
@@ -92,6 +92,7 @@ class Bench:
                 with self._cities(folder / "large", "bench") as cities:
                     self._interleaved(cities, LARGE)
                     self._once(cities, HUGE)
+                    self._interleaved(cities, SEVERAL)
         as2 = {"cpu_ms": spread(self._as2), "what": partner.about} if self._as2 else {"skipped": partner.about}
         return {
             "v": "yizhan-bench/1",
@@ -120,16 +121,19 @@ class Bench:
         """Round after round, each with every case of every suite, floor and journey one after the other."""
         wanted = [case for case in cases if case.size_name in self._sizes]
         rows = [Row(suite=suite, case=self._sized(case), idle_mib=city.idle_mib) for case in wanted for suite, city in cities.items()]
-        for number in range(self._rounds):
+        needs = sum(self._expected(row.suite, row.case) for row in rows)
+        for number in range(self._rounds if rows else 0):
+            if self._left() < needs:
+                names = ", ".join(dict.fromkeys(f"{case.size_name} × {case.in_flight}" for case in wanted))
+                self._leave_out(f"{names}: {self._rounds - number} of {self._rounds} rounds")
+                break
             begun = time.monotonic()
             for row in rows:
                 self._round(cities[row.suite], row)
             if partner is not None and (cost := partner.measure(SIZES["10KB"])) is not None:
                 self._as2.append(cost)
-            if rows and self._left() < time.monotonic() - begun and number + 1 < self._rounds:
-                self._leave_out(f"{'/'.join(dict.fromkeys(case.size_name for case in wanted))}: after round {number + 1} of {self._rounds}")
-                break
-        self._show(rows)
+            needs = time.monotonic() - begun
+        self._show([row for row in rows if row.rounds])
 
     def _once(self, cities: dict[SuiteId, BenchCity], cases: Sequence[Case]) -> None:
         """What is too large for rounds: once, if the time allows."""
@@ -158,12 +162,12 @@ class Bench:
         return BUDGET_SECONDS - (time.monotonic() - self._begun)
 
     def _expected(self, suite: SuiteId, case: Case) -> float:
-        """Seconds one document of this size will take, from the largest measured so far, with room to spare."""
+        """Seconds a round of this case will take, from the largest document measured so far, with room to spare."""
         measured = [row for row in self._rows if row["suite"] == suite and row["in_flight"] == 1 and row["office"] == "bench"]
         if not measured:
             return 0.0
         largest = max(measured, key=lambda row: int(row["bytes"]))
-        return float(1.3 * case.size / largest["bytes"] / largest["documents_per_second"]["median"])
+        return float(1.3 * case.documents * case.size / largest["bytes"] / largest["documents_per_second"]["median"])
 
     # ---- speaking
 
