@@ -13,13 +13,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import IO, Self
 
 from crypto.errors import LocalError
@@ -48,6 +48,27 @@ class Agency:
     key: str  # its folder
     code: str
     name: str
+
+
+ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A signal that would end us waits until this is done; between starting a process and noting its id it would leave it behind."""
+    waiting: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        waiting.append(number)
+
+    before = {number: signal.signal(number, note) for number in ENDINGS}
+    try:
+        yield
+    finally:
+        for ending, handler in before.items():
+            signal.signal(ending, handler)
+        for number in dict.fromkeys(waiting):
+            signal.raise_signal(number)
 
 
 class City:
@@ -92,21 +113,26 @@ class City:
         output: IO[bytes] = self._logs.enter_context((self.folder / f"{name}.log").open("ab"))
         command = [sys.executable, "-m", module, *arguments]
         # A session of its own: Ctrl-C at the terminal is for the demo, which then ends its processes one by one.
-        self.processes[name] = subprocess.Popen(  # noqa: S603  # our own interpreter and our own words
-            command,
-            stdout=subprocess.PIPE if talk else output,
-            stderr=output,
-            stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
-            start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
+        with undisturbed():
+            self.processes[name] = subprocess.Popen(  # noqa: S603  # our own interpreter and our own words
+                command,
+                stdout=subprocess.PIPE if talk else output,
+                stderr=output,
+                stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
+                start_new_session=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
 
     def wait_ready(self, key: str) -> None:
         """Wait until a gateway takes documents. Raises CityFailed."""
         self._wait(f"http://{self.homes[key].config.listen.ops}/readyz", key)
 
     def stop(self) -> None:
-        """End what was started here, gateways first."""
+        """End what was started here, gateways first; a second Ctrl-C does not leave half of it running."""
+        with undisturbed():
+            self._stop()
+
+    def _stop(self) -> None:
         for process in reversed(list(self.processes.values())):
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)

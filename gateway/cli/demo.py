@@ -53,7 +53,8 @@ def add(parser: argparse.ArgumentParser, commands: Commands) -> None:
 def run(arguments: argparse.Namespace, voice: Voice) -> int:
     """Found the city, tell the story, show what came of it."""
     # A terminal that hangs up or a supervisor that says TERM must not leave the city's processes behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(PROBLEM))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(PROBLEM))
     folder = _folder(arguments.dir)
     voice.say(f"驿站演示（套件 {arguments.suite}），目录 {folder}", f"Yizhan demo (suite {arguments.suite}) in {folder}")
     began = time.monotonic()
