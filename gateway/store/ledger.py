@@ -31,6 +31,7 @@ MAX_BATCH = 64  # questions in one read transaction: a long one would keep the w
 Asked = tuple[str, tuple[Any, ...]]  # one statement and its values
 Read = Callable[[], Any]  # what needs more than one
 
+_NOT_SEALED = (None,) * 6  # the columns of ``sealed`` but its expiry
 _STATES = {state.value: state for state in State}
 
 
@@ -189,8 +190,9 @@ class Ledger:
         return self._cursor.execute(text, values).fetchall()  # type: ignore[no-any-return]
 
     def _exchange_row(self, row: Row) -> ExchangeRow:
-        direction, exchange, created, level, urgency, suite, sender_org, sender_gateway, office, source, *rest = row
-        content_digest, private, expires, transmittal, transmittal_digest, nro, own_key, content_size, blob = rest
+        direction, exchange, created, level, urgency, suite, sender_org, sender_gateway, office, source, digest, private, expires = row
+        found = self._all(self._ask.sealed, direction, exchange)
+        transmittal, transmittal_digest, nro, own_key, size, blob, expires = found[0] if found else (*_NOT_SEALED, expires)
         passages = self._all(self._ask.passages, direction, exchange)
         return ExchangeRow(
             direction=direction,
@@ -203,14 +205,14 @@ class Ledger:
             sender_gateway=sender_gateway,
             office=office,
             source=source,
-            content_digest=content_digest,
+            content_digest=digest,
             private=private,
             expires=None if expires is None else from_micros(expires),
             transmittal=transmittal,
             transmittal_digest=transmittal_digest,
             nro=nro,
             own_key=own_key,
-            content=None if content_size is None else StoredContent(size=content_size, blob=blob),
+            content=None if size is None else StoredContent(size=size, blob=blob),
             passages=tuple([_passage_row(*passage) for passage in passages]),
         )
 
