@@ -40,7 +40,7 @@ from gateway.net.peer_client import PeerClient
 from gateway.net.peer_server import PeerServer
 from gateway.net.time_client import TimeClient
 from gateway.readings import NotReadyReasons, Readings
-from gateway.renewal import Renewal, open_directory
+from gateway.renewal import Renewal, older_directories, open_directory
 from gateway.store.blobs import FolderBlobs
 from gateway.store.files import Headroom
 from gateway.store.journal import Journal
@@ -93,6 +93,7 @@ class Gateway:
 
     async def run(self) -> int:
         """Build, serve, and take down; 0 after an orderly stop, 1 when the journal had to stop."""
+        self._home.check_secrets()
         with HomeLock(self._home.data / "lock"):
             return await self._run_locked()
 
@@ -105,7 +106,7 @@ class Gateway:
             renewal = Renewal(self._home, rooms, journey, source)
             await self._open_doors(down, rooms, journey, renewal)
             self._hear_signals(down)
-            await journey.watching.attempt("directory", renewal.refresh_directory)  # a gateway enrolled since may write at once
+            await renewal.catch_up()  # a gateway enrolled since may write at once
             async with asyncio.TaskGroup() as group:
                 await journey.start(group)
                 loops = [
@@ -208,11 +209,14 @@ class Gateway:
         bundle = home.directory()
         if bundle is None:
             raise BadConfiguration(f"{home.path / 'directory'}: no directory yet; enrol this gateway first", file="directory", key="")
+        for kept in home.revocation_lists():
+            if kept.crl is None:
+                log.warning("revocation list %s counts as missing: %s", kept.file.name, kept.problem)
         directory, papers = open_directory(home, bundle, chains, now)
         signers = home.signers()
         if "gm-1" in signers and sm2_engine().name == "gmssl":
             log.warning("no libcrypto with SM2 was found: SM2 runs on the slow fallback engine")
-        return Standing(
+        standing = Standing(
             organisation=self._config.gateway.organisation,
             gateway=self._config.gateway.id,
             name=self._config.gateway.name,
@@ -226,6 +230,9 @@ class Gateway:
             chains=chains,
             accepts_work=False,
         )
+        for older in older_directories(home, now):
+            standing.know(older)
+        return standing
 
     async def _open_doors(self, down: contextlib.AsyncExitStack, rooms: Rooms, journey: Journey, renewal: Renewal) -> None:
         limits = ListenLimits(in_flight_per_peer=self._config.limits.requests_per_peer)

@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from crypto.certificates import Certificate, ChainCache, CrlStale, Purpose
-from crypto.crls import Crl
 from crypto.errors import YizhanError
 from crypto.randomness import random_bytes
 from crypto.sm2 import engine as sm2_engine
@@ -92,10 +91,10 @@ def _permissions(patient: _Patient) -> Iterator[Diagnosis]:
     yield ok("configuration", f"配置可用：{home.config.gateway.id}", f"the configuration holds: {home.config.gateway.id}")
     secrets = [file for file in sorted(home.keys.iterdir()) if file.is_file()]
     passphrase = home.path / home.config.keys.passphrase_file
-    beside = bool(home.config.keys.passphrase_file) and passphrase.is_file()
-    open_ones = [file.name for file in (*secrets, *((passphrase,) if beside else ())) if file.stat().st_mode & 0o077]
+    beside = bool(home.config.keys.passphrase_file) and passphrase.is_file() and passphrase.resolve().is_relative_to(home.path.resolve())
+    open_ones = home.open_secrets()
     if open_ones:
-        names = ", ".join(open_ones)
+        names = ", ".join(file.name for file in open_ones)
         yield Diagnosis(
             health="fail",
             what="permissions",
@@ -157,8 +156,12 @@ def _trust(patient: _Patient) -> Iterator[Diagnosis]:
     trust = patient.home.trust()
     patient.chains = ChainCache(trust)
     yield ok("roots", f"{len(trust.roots)} 个根证书", f"{len(trust.roots)} root certificates")
-    for der in trust.crls:
-        crl = Crl.from_der(der)
+    for kept in patient.home.revocation_lists():
+        if kept.crl is None:
+            unusable = YizhanError(f"{kept.file.name}: {kept.problem}")
+            yield broken("crl", unusable, "请取得新的吊销列表替换它", "It counts as missing: put a good list in its place.")
+            continue
+        crl = kept.crl
         issuer = next((root.subject for root in trust.roots if root.subject_der == crl.issuer_der), "?")
         left = crl.next_update - patient.now
         zh, en = (

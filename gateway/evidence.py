@@ -27,7 +27,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from crypto.certificates import Certificate
-from crypto.crls import Crl
 from crypto.digests import Hasher
 from crypto.envelopes import envelope_recipient
 from crypto.errors import Malformed, Unverified
@@ -246,10 +245,13 @@ def _put_trust(export: _Export) -> None:
     for suite in {root.public_key.suite.id for root in trust.roots}:
         roots = b"".join(root.pem for root in trust.roots if root.public_key.suite.id == suite)
         export.put(f"certificates/roots-{suite}.pem", roots)
-    for der in trust.crls:
-        crl = Crl.from_der(der)
+    for kept in export.home.revocation_lists():
+        if kept.crl is None:
+            export.missing.append(f"crls/{kept.file.name}")
+            continue
+        crl = kept.crl
         issuer = next((root.public_key.suite.id for root in trust.roots if root.subject_der == crl.issuer_der), "other")
-        export.put(f"crls/{issuer}-{crl.number}.crl", der)
+        export.put(f"crls/{issuer}-{crl.number}.crl", crl.der)
     export.put("certificates/directory-authority.pem", export.home.directory_authority().pem)
 
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from crypto.randomness import random_bytes
+
+_ACL_USER, _ACL_GROUPS, _ACL_MASK = 0x02, (0x04, 0x08), 0x10  # linux/posix_acl.h: e_tag
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -46,6 +49,22 @@ def make_folder(path: Path, *, private: bool = False) -> Path:
     if private:
         path.chmod(0o700)
     return path
+
+
+def others_may_read(path: Path) -> bool:
+    """Whether more than its owner and the account we run under may read a file, by its mode and its access list. Raises OSError.
+
+    Where there is an access list (a credential of systemd has one), the group's bits of the mode are only the list's mask.
+    """
+    mode = path.stat().st_mode
+    try:
+        listed = os.getxattr(path, "system.posix_acl_access")
+    except OSError:  # none, or a file system without them
+        return bool(mode & 0o077)
+    entries = list(struct.iter_unpack("<HHI", listed[4:]))  # tag, permissions, id; after four bytes of version
+    mask = next((permissions for tag, permissions, _ in entries if tag == _ACL_MASK), 0o7)
+    others = (permissions & mask for tag, permissions, who in entries if tag in _ACL_GROUPS or (tag == _ACL_USER and who != os.geteuid()))
+    return bool(mode & 0o007) or any(others)
 
 
 @contextmanager

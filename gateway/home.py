@@ -17,26 +17,29 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from crypto.certificates import Certificate, Trust
 from crypto.content_cipher import StorageKey
+from crypto.crls import Crl
 from crypto.digests import parse_digest
-from crypto.errors import KeyUnusable, YizhanError
+from crypto.errors import KeyUnusable, Malformed, YizhanError
 from crypto.keys import KeySigner, KeyUnwrapper, PrivateKey, Signer, Unwrapper
 from crypto.notes import LogKey
 from crypto.suites import INTL_1, SUITES
 from gateway.config import FILE_NAME, Config, read_config
 from gateway.core.errors import BadConfiguration
 from gateway.core.policy import Policy, load_policy
-from gateway.files import make_folder, sync_folder, write_atomic
+from gateway.files import make_folder, others_may_read, sync_folder, write_atomic
 from gateway.net.tls import TlsIdentity
 from gateway.storage_key_file import open_storage_key
 
 PASSPHRASE_VARIABLE = "YIZHAN_PASSPHRASE"  # noqa: S105  # its name, not its value
 MAX_PASSPHRASE = 1024
+MAX_DIRECTORIES = 1_000  # kept ones looked at; directories live for weeks, and a busy authority publishes some a day
 MAX_TRUST_FILE = 16 * 1024 * 1024  # a revocation list of a large national CA is a few MiB
 _VERSION = re.compile(r"\d{12}")
 
@@ -49,6 +52,15 @@ class DirectoryBundle:
     head: bytes
     signature: bytes
     entries: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptCrl:
+    """One file of ``trust/crls``: the revocation list in it, or the problem that makes it count as missing."""
+
+    file: Path
+    crl: Crl | None
+    problem: str = ""
 
 
 class Home:
@@ -112,21 +124,43 @@ class Home:
 
     def passphrase(self) -> bytes:
         """What opens the key files. Raises BadConfiguration when neither the environment nor the configured file has it."""
-        from_environment = os.environ.get(PASSPHRASE_VARIABLE)
+        from_environment = os.environb.get(PASSPHRASE_VARIABLE.encode())
+        file = self._passphrase_file()
         if from_environment:
-            return from_environment.encode()
-        name = self.config.keys.passphrase_file
-        if not name:
-            message = f"{self.path / FILE_NAME}: keys.passphrase_file: missing, and {PASSPHRASE_VARIABLE} is not set"
+            text, place = from_environment, Path(PASSPHRASE_VARIABLE)
+        elif file is None:
+            message = f"{self.path / FILE_NAME}: keys.passphrase_file: names no file, and {PASSPHRASE_VARIABLE} is not set or empty"
             raise BadConfiguration(message, file=str(self.path / FILE_NAME), key="keys.passphrase_file")
-        file = self.path / name
-        try:
-            text = file.read_bytes().strip()
-        except OSError as problem:
-            raise BadConfiguration(f"{file}: cannot be read: {problem.strerror}", file=str(file), key="keys.passphrase_file") from problem
-        if not 0 < len(text) <= MAX_PASSPHRASE:
-            raise BadConfiguration(f"{file}: must hold one line of 1 to {MAX_PASSPHRASE} bytes", file=str(file), key="keys.passphrase_file")
+        else:
+            text, place = self._read(file, "keys.passphrase_file").strip(), file
+        if not 0 < len(text) <= MAX_PASSPHRASE or b"\n" in text:
+            message = f"{place}: the passphrase must be one line of 1 to {MAX_PASSPHRASE} bytes"
+            raise BadConfiguration(message, file=str(place), key="keys.passphrase_file")
         return text
+
+    def _passphrase_file(self) -> Path | None:
+        name = self.config.keys.passphrase_file
+        return self.path / name if name else None
+
+    @property
+    def passphrase_place(self) -> str:
+        """Where the passphrase comes from, for messages."""
+        return PASSPHRASE_VARIABLE if os.environ.get(PASSPHRASE_VARIABLE) else str(self._passphrase_file() or "")
+
+    def check_secrets(self) -> None:
+        """Whether every key file, and the passphrase's, is for its owner alone. Raises BadConfiguration naming all that are not."""
+        opened = self.open_secrets()
+        if opened:
+            names = ", ".join(str(file) for file in opened)
+            raise BadConfiguration(f"readable by others than their owner: {names}; chmod 600", file=str(opened[0]), key="keys")
+
+    def open_secrets(self) -> tuple[Path, ...]:
+        """The key files, and the passphrase's where it is read, that others than their owner may read."""
+        files = [file for file in sorted(self.keys.iterdir()) if file.is_file()] if self.keys.is_dir() else []
+        passphrase = self._passphrase_file()
+        if passphrase is not None and passphrase.is_file() and not os.environ.get(PASSPHRASE_VARIABLE):
+            files.append(passphrase)
+        return tuple(file for file in files if others_may_read(file))
 
     def signers(self) -> dict[str, Signer]:
         """The organisation's signer of each suite it has. Raises KeyUnusable."""
@@ -152,11 +186,15 @@ class Home:
 
     def storage_key(self) -> StorageKey:
         """The key of holds, own copies and private metadata. Raises KeyUnusable."""
-        return open_storage_key(self._key_file(self.keys / "storage.key"), self.passphrase())
+        file = self.keys / "storage.key"
+        with self._opening(file):
+            return open_storage_key(self._key_file(file), self.passphrase())
 
     def log_key(self) -> LogKey:
         """The key that signs checkpoints. Raises KeyUnusable."""
-        return LogKey.from_pkcs8(self._key_file(self.keys / "log.pem"), self.passphrase(), name=log_name(self.config))
+        file = self.keys / "log.pem"
+        with self._opening(file):
+            return LogKey.from_pkcs8(self._key_file(file), self.passphrase(), name=log_name(self.config))
 
     def tls(self) -> TlsIdentity:
         """Our side of every TLS connection, and the roots under which peers must stand. Raises KeyUnusable, BadConfiguration."""
@@ -168,7 +206,20 @@ class Home:
         )
 
     def _private_key(self, name: str) -> PrivateKey:
-        return PrivateKey.from_pkcs8(self._key_file(self.keys / f"{name}.pem"), self.passphrase())
+        file = self.keys / f"{name}.pem"
+        with self._opening(file):
+            return PrivateKey.from_pkcs8(self._key_file(file), self.passphrase())
+
+    @contextmanager
+    def _opening(self, file: Path) -> Iterator[None]:
+        """Name the file that does not open, and where the passphrase came from; a missing file names itself."""
+        try:
+            yield
+        except KeyUnusable as problem:
+            if "file" in problem.facts:
+                raise
+            message = f"{file}: {problem}; the passphrase was taken from {self.passphrase_place}"
+            raise KeyUnusable(message, file=str(file)) from problem
 
     def _key_file(self, file: Path) -> bytes:
         try:
@@ -184,7 +235,17 @@ class Home:
         roots = tuple(self._trusted_certificate(file, "trust.roots") for file in sorted(folder.glob("*.pem")))
         if not roots:
             raise BadConfiguration(f"{folder}: no root certificate (*.pem)", file=str(folder), key="trust.roots")
-        return Trust(roots=roots, crls=tuple(self._read(file, "trust.crls") for file in sorted(self.crls.glob("*.crl"))))
+        return Trust(roots=roots, crls=tuple(kept.crl.der for kept in self.revocation_lists() if kept.crl is not None))
+
+    def revocation_lists(self) -> tuple[KeptCrl, ...]:
+        """Every file of ``trust/crls``; one that is no usable list counts as missing and stops nothing (whoever reads it says so)."""
+        return tuple(self._revocation_list(file) for file in sorted(self.crls.glob("*.crl")))
+
+    def _revocation_list(self, file: Path) -> KeptCrl:
+        try:
+            return KeptCrl(file=file, crl=Crl.from_der(self._read(file, "trust.crls")))
+        except (BadConfiguration, Malformed) as problem:
+            return KeptCrl(file=file, crl=None, problem=str(problem))
 
     def keep_crl(self, name: str, crl: bytes) -> None:
         """Put a revocation list into the home, replacing the one of that name. The caller has verified it."""
@@ -217,15 +278,19 @@ class Home:
 
     def directory(self) -> DirectoryBundle | None:
         """The newest directory kept, unverified; None before the first."""
+        return next(self._directories(1), None)
+
+    def directories(self) -> tuple[DirectoryBundle, ...]:
+        """The directories kept, unverified, newest first: what was made under an older one may still be on its way."""
+        return tuple(self._directories(MAX_DIRECTORIES))
+
+    def _directories(self, most: int) -> Iterator[DirectoryBundle]:
         folder = self.path / "directory"
-        versions = sorted(place.name for place in folder.glob("*") if _VERSION.fullmatch(place.name)) if folder.is_dir() else []
-        if not versions:
-            return None
-        place = folder / versions[-1]
-        entries = {digest_of_file(file): file.read_bytes() for file in (folder / "entries").glob("*.json")}
-        return DirectoryBundle(
-            version=int(versions[-1]), head=(place / "head.json").read_bytes(), signature=(place / "head.p7s").read_bytes(), entries=entries
-        )
+        versions = sorted((place for place in folder.glob("*") if _VERSION.fullmatch(place.name)), reverse=True)[:most]
+        entries = {digest_of_file(file): file.read_bytes() for file in (folder / "entries").glob("*.json")} if versions else {}
+        for place in versions:
+            head, signature = (place / "head.json").read_bytes(), (place / "head.p7s").read_bytes()
+            yield DirectoryBundle(version=int(place.name), head=head, signature=signature, entries=entries)
 
     def keep_directory(self, bundle: DirectoryBundle) -> None:
         """Keep a verified directory. A crash leaves the version before in force: the folder of a version appears complete."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from crypto.certificates import ChainCache, Purpose, Revoked, Trust
-from crypto.errors import LocalError, RemoteError
-from gateway.core.directory import Directory, DirectoryHead, Equivocation
+from crypto.certificates import Certificate, ChainCache, CrlStale, Purpose, Revoked, Trust
+from crypto.crls import Crl
+from crypto.errors import LocalError, RemoteError, Unverified
+from gateway.core.directory import Directory, DirectoryExpired, DirectoryHead, Equivocation
 from gateway.core.leaf import LeafKind
 from gateway.core.step import Step
 from gateway.flow.journey import Journey, rest
@@ -25,11 +26,77 @@ from gateway.net.directory_client import DirectoryClient
 
 log = logging.getLogger("yizhan.renewal")
 
+RETRY_SECONDS = 5.0  # between looks while a stale list or an expired directory keeps everybody waiting
+
 
 def open_directory(home: Home, bundle: DirectoryBundle, chains: ChainCache, now: datetime) -> tuple[Directory, DirectoryPapers]:
-    """The directory kept in the home, verified again. Raises what ``Directory.open`` raises."""
-    directory = Directory.open(bundle.head, bundle.signature, bundle.entries, chains=chains, authority=home.directory_authority(), now=now)
+    """The directory kept in the home, verified again. Raises what ``Directory.open`` raises.
+
+    After a long stop its time or our revocation lists may be over. That stops nobody from starting: it is reopened as the one to go on
+    from, forbids everything (``Rooms.obstacles``), and newer lists and a newer directory are fetched.
+    """
+    authority = home.directory_authority()
+    try:
+        directory = Directory.open(bundle.head, bundle.signature, bundle.entries, chains=chains, authority=authority, now=now)
+    except (DirectoryExpired, CrlStale) as error:
+        log.warning("directory version %d is not in force, nothing is taken before a newer one: %s", bundle.version, error)
+        directory = Directory.reopen(bundle.head, bundle.signature, bundle.entries, authority=authority)
     return directory, _papers(directory, bundle.head, bundle.signature, bundle.entries)
+
+
+def older_directories(home: Home, now: datetime) -> Iterator[Directory]:
+    """The kept directories before the newest that are not over yet: transmittals made under them are still good."""
+    authority = home.directory_authority()
+    for bundle in home.directories()[1:]:
+        try:
+            directory = Directory.reopen(bundle.head, bundle.signature, bundle.entries, authority=authority)
+        except RemoteError as error:
+            log.warning("directory version %d is not used any more: %s", bundle.version, error)
+            continue
+        if now < directory.expires:
+            yield directory
+
+
+def keep_crl(home: Home, name: str, der: bytes) -> bool:
+    """Keep a fetched revocation list under that name; whether it counts from now on.
+
+    1. It is a list we can use. 2. An authority under our roots signed it. 3. It is not older than what we have of that authority: whoever
+    serves lists must not take a revocation back. 4. It is of the same authority as the list of that name.
+    """
+    trust = home.trust()
+    try:
+        crl = Crl.from_der(der)
+        issuer = _issuer(crl, trust)
+        for kept in home.revocation_lists():
+            if kept.crl is None:
+                continue
+            if kept.file.name == name and kept.crl.issuer_der != crl.issuer_der:
+                raise Unverified("the list kept under this name is of another authority", check="crl-issuer")
+            if _signed_by(kept.crl, issuer) and (crl.number, crl.this_update) < (kept.crl.number, kept.crl.this_update):
+                raise Unverified(f"number {crl.number}, and {kept.crl.number} is here already", check="crl-number")
+    except RemoteError as error:
+        log.warning("revocation list %s is not adopted: %s", name, error)
+        return False
+    home.keep_crl(name, der)
+    return True
+
+
+def _issuer(crl: Crl, trust: Trust) -> Certificate:
+    """The authority of ours that signed the list. Raises Unverified."""
+    for authority in (*trust.roots, *trust.intermediates):
+        if "crl_sign" in authority.usages and _signed_by(crl, authority):
+            return authority
+    raise Unverified("no authority under our roots signed it", check="crl-signature")
+
+
+def _signed_by(crl: Crl, authority: Certificate) -> bool:
+    if crl.issuer_der != authority.subject_der:
+        return False
+    try:
+        crl.verify(authority.public_key)
+    except Unverified:
+        return False
+    return True
 
 
 class Renewal:
@@ -54,9 +121,8 @@ class Renewal:
             await self._journey.watching.attempt("directory", self.refresh_directory)
             self._asked.clear()
             waiting = {asyncio.create_task(stop.wait()), asyncio.create_task(self._asked.wait())}
-            _, pending = await asyncio.wait(
-                waiting, timeout=self._home.config.directory.refresh_seconds, return_when=asyncio.FIRST_COMPLETED
-            )
+            pause = self._pause(self._home.config.directory.refresh_seconds)
+            _, pending = await asyncio.wait(waiting, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             for task in pending:
                 task.cancel()
 
@@ -64,7 +130,18 @@ class Renewal:
         """Adopt newer revocation lists until ``stop``."""
         while not stop.is_set():
             await self._journey.watching.attempt("revocation lists", self.refresh_crls)
-            await rest(stop, self._home.config.trust.crl_refresh_seconds)
+            await rest(stop, self._pause(self._home.config.trust.crl_refresh_seconds))
+
+    def _pause(self, usual: float) -> float:
+        """Until the next look: soon while nothing is taken for want of what is looked for."""
+        waited_for = any(obstacle.code in ("directory-expired", "crl-stale") for obstacle in self._rooms.obstacles())
+        return min(usual, RETRY_SECONDS) if waited_for else usual
+
+    async def catch_up(self) -> None:
+        """Before the first work: fresh lists where ours are over, for a directory is believed by them; then the newest directory."""
+        if not self._rooms.standing.fresh(self._rooms.clock.now()):
+            await self._journey.watching.attempt("revocation lists", self.refresh_crls)
+        await self._journey.watching.attempt("directory", self.refresh_directory)
 
     async def refresh_directory(self) -> None:
         """One look. Raises Unreachable, and what ``Directory.open`` raises."""
@@ -97,33 +174,35 @@ class Renewal:
         log.info("directory version %d is in force", directory.version)
 
     async def refresh_crls(self) -> None:
-        """One look at every configured place. A list counts only when our own chains still verify with it."""
+        """One look at every configured place; one that fails does not keep us from the others."""
         changed = False
         for url in self._home.config.trust.crl_urls:
-            crl = await self._client.crl(url)
-            name = url.rsplit("/", 1)[-1]
-            known = self._home.crls / name
-            if not known.exists() or await asyncio.to_thread(known.read_bytes) != crl:
-                changed |= await asyncio.to_thread(self._take_crl, name, crl)
+            try:
+                changed |= await self._refresh_crl(url)
+            except (RemoteError, LocalError) as error:
+                log.warning("revocation list %s: %s", url, error)
         if changed:
             self._rooms.standing.chains = ChainCache(await asyncio.to_thread(self._home.trust))
+            self._look_at_ourselves()
 
-    def _take_crl(self, name: str, crl: bytes) -> bool:
-        """Keep a list that stands under our roots; what it revokes is then judged like everything else."""
-        present = self._home.trust()
-        now = self._rooms.clock.now()
-        ours = [signer.certificate for signer in self._rooms.standing.signers.values()]
-        chains = ChainCache(Trust(roots=present.roots, intermediates=present.intermediates, crls=(crl, *present.crls)))
-        try:
-            for certificate in ours:
-                chains.verify(certificate, at=now, now=now, purpose=Purpose.SIGN)
-        except Revoked as error:
-            log.critical("a certificate of ours is revoked: %s", error)
-        except (RemoteError, LocalError) as error:
-            log.warning("revocation list %s is not adopted: %s", name, error)
+    async def _refresh_crl(self, url: str) -> bool:
+        crl = await self._client.crl(url)
+        name = url.rsplit("/", 1)[-1]
+        known = self._home.crls / name
+        if known.exists() and await asyncio.to_thread(known.read_bytes) == crl:
             return False
-        self._home.keep_crl(name, crl)
-        return True
+        return await asyncio.to_thread(keep_crl, self._home, name, crl)
+
+    def _look_at_ourselves(self) -> None:
+        """A list of today may name us."""
+        standing, now = self._rooms.standing, self._rooms.clock.now()
+        for signer in standing.signers.values():
+            try:
+                standing.chains.verify(signer.certificate, at=now, now=now, purpose=Purpose.SIGN)
+            except Revoked as error:
+                log.critical("a certificate of ours is revoked: %s", error)
+            except (RemoteError, LocalError) as error:
+                log.warning("our own certificate is not believed now: %s", error)
 
 
 def _papers(directory: Directory, head: bytes, signature: bytes, entries: Mapping[str, bytes]) -> DirectoryPapers:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from crypto.certificates import ChainCache, Purpose
+from crypto.certificates import ChainCache, CrlStale, Purpose
 from crypto.content_cipher import StorageKey
 from crypto.errors import KeyUnusable, LocalError, Unverified
 from crypto.keys import Signer, Unwrapper
@@ -91,6 +91,18 @@ class Standing:
             self.directory.check_in_force(self.chains, now)
         except (DirectoryError, Unverified) as error:
             raise NotInForce(f"directory version {self.directory.version}: {error}", version=self.directory.version) from error
+
+    def fresh(self, now: datetime) -> bool:
+        """Whether we hold fresh revocation lists of every authority that our directory and our own certificates stand under."""
+        ours = [(signer.certificate, Purpose.SIGN) for signer in self.signers.values()]
+        for certificate, purpose in ((self.directory.authority, Purpose.DIRECTORY), *ours):
+            try:
+                self.chains.verify(certificate, at=now, now=now, purpose=purpose)
+            except CrlStale:
+                return False
+            except Unverified:
+                continue  # something else is wrong with it, which fresh lists would not mend
+        return True
 
     def check_signer(self, suite: Suite, at: datetime) -> None:
         """Whether peers will believe what we sign now: our own certificate judged as they judge it. Raises KeyUnusable, CrlStale."""

@@ -188,3 +188,12 @@ def test_damaged_content_is_not_exported(city, tmp_path):
     assert "fsck" in ran.err
     assert not (tmp_path / "evidence").exists()
     assert list(tmp_path.glob(".evidence.*")) == []
+
+
+def test_a_revocation_list_that_is_none_is_told_and_stops_nothing(city, tmp_path):
+    home = tmp_path / "home"
+    shutil.copytree(city.office, home)
+    (home / "trust" / "crls" / "broken.crl").write_bytes(b"rubbish")
+    ran = yizhan("evidence", "export", "--home", home, city.exchange, "-o", tmp_path / "evidence")
+    assert ran.code == 0, ran.err
+    assert "crls/broken.crl" in (tmp_path / "evidence" / "VERIFY.md").read_text(encoding="utf-8")
