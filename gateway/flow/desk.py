@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+IDLE = 0.1  # seconds without an item after which a desk is asked for what it left for later
 BUSY = 1.2  # items a batch usually holds from which on lingering pays; a lone asker is answered at once
 
 _LOG = logging.getLogger(__name__)
@@ -27,14 +28,23 @@ class Desk(Generic[Item, Answer]):
     """``serve`` gets the items of a batch and returns as many answers; an exception among them is raised to that asker alone.
 
     A busy desk waits ``linger`` seconds for more before it serves, where serving a batch costs far more than serving one item more.
+    ``idle`` is called in the same thread when nothing has come for a moment after a batch, and again as long as it says so; it must not raise.
     """
 
     def __init__(
-        self, name: str, serve: Callable[[Sequence[Item]], Sequence[Answer | Exception]], *, ceiling: int, linger: float = 0.0
+        self,
+        name: str,
+        serve: Callable[[Sequence[Item]], Sequence[Answer | Exception]],
+        *,
+        ceiling: int,
+        linger: float = 0.0,
+        idle: Callable[[], bool] | None = None,
     ) -> None:
         self._serve = serve
         self._ceiling = ceiling
         self._linger = linger
+        self._idle = idle
+        self._uneasy = False  # whether ``idle`` may have something to do
         self._usual = 1.0  # moving average of what a batch held
         self._queue: queue.SimpleQueue[tuple[Item, asyncio.Future[Answer]] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -66,6 +76,7 @@ class Desk(Generic[Item, Answer]):
             if not batch:
                 continue
             self._usual += (len(batch) - self._usual) / 8
+            self._uneasy = True
             try:
                 answers: Sequence[Answer | Exception] = self._serve([item for item, _ in batch])
             except Exception as error:  # noqa: BLE001  # the thread's outermost loop: nobody may wait for ever
@@ -77,7 +88,7 @@ class Desk(Generic[Item, Answer]):
         """Wait for one item and take along what else is there; False behind the last one."""
         batch: list[tuple[Item, asyncio.Future[Answer]]] = []
         try:
-            entry = self._queue.get()
+            entry = self._next()
             if self._usual > BUSY and self._linger:
                 time.sleep(self._linger)  # others are about to come: let them share this batch
             while entry is not None:
@@ -88,6 +99,14 @@ class Desk(Generic[Item, Answer]):
         except queue.Empty:
             return batch, True
         return batch, False
+
+    def _next(self) -> tuple[Item, asyncio.Future[Answer]] | None:
+        while self._uneasy and self._idle is not None:
+            try:
+                return self._queue.get(timeout=IDLE)
+            except queue.Empty:
+                self._uneasy = self._idle()
+        return self._queue.get()
 
     def _hand_back(self, answered: list[tuple[asyncio.Future[Answer], Answer | Exception]]) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Answer], Answer | Exception]]] = {}

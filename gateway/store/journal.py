@@ -34,6 +34,7 @@ from gateway.store.apply import NotTogether, Together, name_conflict
 from gateway.store.files import Headroom
 from gateway.store.log import AuditLog, Page
 from gateway.store.statements import Row, Statements
+from gateway.store.transactions import transactions
 
 MAX_BATCH = 256  # steps in one transaction: a commit stays short, and so does the wait of whoever comes next
 LINGER = 0.008  # seconds a busy writer waits for more: a commit's fixed cost (measured: about 1 ms of CPU) is shared by those who come
@@ -57,13 +58,14 @@ class Journal:
         self._database: type[Exception] = dbapi.Error
         # What one member's values can cause; everything else the driver raises is the database's own trouble.
         self._refused = (NotTogether, Malformed, dbapi.IntegrityError, dbapi.DataError, dbapi.InterfaceError, dbapi.ProgrammingError)
+        self._transaction = transactions(connection.dialect, self._cursor, read_only=False)
         self._statements = Statements(connection.dialect)
         self._log = log
         self._headroom = headroom
         self._on_commit = on_commit
         self._room_seen = float("-inf")
         self._stopped: str | None = None
-        self._desk: Desk[Step, Recorded] = Desk("journal", self._serve, ceiling=MAX_BATCH, linger=LINGER)
+        self._desk: Desk[Step, Recorded] = Desk("journal", self._serve, ceiling=MAX_BATCH, linger=LINGER, idle=self._idle)
 
     @classmethod
     def open(
@@ -138,7 +140,7 @@ class Journal:
             return [NoRoom(str(error), **error.facts) for _ in steps]
         try:
             answers = self._commit(steps)
-        except (self._database, DBAPIError, OSError, YizhanError) as error:
+        except (self._database, OSError, YizhanError) as error:
             self._stop(error)
             return [JournalStopped(f"{self._stopped}") for _ in steps]
         except BaseException as error:
@@ -156,13 +158,14 @@ class Journal:
 
     def _commit(self, steps: Sequence[Step]) -> Sequence[Recorded | Exception]:
         """One transaction. Whatever this raises is of unknown fate."""
-        transaction = self._connection.begin()
+        transaction = self._transaction
+        transaction.begin()
         page = self._log.page()
         try:
             members: list[tuple[int, ...] | Exception] = list(self._together(steps, page))
         except self._refused:
             transaction.rollback()
-            transaction = self._connection.begin()
+            transaction.begin()
             page = self._log.page()
             members = [self._alone(step, page) for step in steps]
         if page.rows:
@@ -189,17 +192,26 @@ class Journal:
     def _alone(self, step: Step, page: Page) -> tuple[int, ...] | Exception:
         """One member in a savepoint of its own: its leaf indices, or why it fails."""
         before = len(page.rows)
-        savepoint = self._connection.begin_nested()
+        self._transaction.savepoint()
         try:
             numbered = self._together([step], page)[0]
         except self._refused as error:
-            savepoint.rollback()
+            self._transaction.undo()
+            self._transaction.release()
             page.cut(before)
             conflict = name_conflict(self._cursor, self._statements, step)
             conflict.__cause__ = error
             return conflict
-        savepoint.commit()
+        self._transaction.release()
         return numbered
+
+    def _idle(self) -> bool:
+        """Nothing is queued: put down what was left for later. Whether there is more."""
+        try:
+            return self._stopped is None and self._log.settle()
+        except Exception as error:  # noqa: BLE001  # whatever it is, nothing may be recorded after it and nobody left waiting
+            self._stop(error)
+            return False
 
     def _bulk(self, text: str, rows: Sequence[Row]) -> None:
         if rows:

@@ -23,6 +23,7 @@ from gateway.core.leaf import Leaf
 from gateway.store import schema
 from gateway.store.mark import Mark, MarkFile, read_mark
 from gateway.store.proofs import STORED_LEVEL, StoredTree, TreeDamaged
+from gateway.store.spelling import spell
 from gateway.store.statements import Row
 
 
@@ -41,7 +42,7 @@ class Page:
         for leaf in leaves:
             index = self._first + len(self.rows)
             spelled = self._not_before(leaf)
-            self.rows.append((index, leaf.exchange, spelled.to_bytes()))
+            self.rows.append((index, leaf.exchange, spell(spelled)))
             self._moments.append(spelled.at)
             indices.append(index)
             if leaf.object is not None:
@@ -78,6 +79,7 @@ class AuditLog:
         self._mark_path = mark
         self._mark: MarkFile | None = None
         self._frontier = Frontier.empty()
+        self._root = self._frontier.root()
         self._last_at = ""
 
     @property
@@ -105,11 +107,12 @@ class AuditLog:
         self._check_origin(connection)
         size = connection.scalar(select(func.coalesce(func.max(schema.leaves.c.idx) + 1, 0))) or 0
         self._frontier = _frontier(tree, size)
+        self._root = self._frontier.root()
         self._check_checkpoint(connection)
         if size:
             self._last_at = Leaf.from_bytes(tree.leaves(size - 1, size)[0]).at
         self._check_mark(tree)
-        self._mark = MarkFile(self._mark_path, Mark(origin=self._origin, size=self.size, root=self._frontier.root()))
+        self._mark = MarkFile(self._mark_path, Mark(origin=self._origin, size=self.size, root=self._root))
 
     def page(self) -> Page:
         """A page for the next batch."""
@@ -121,13 +124,18 @@ class AuditLog:
         for _, _, body in page.rows:
             nodes += [(level, index, node) for level, index, node in self._frontier.append(leaf_hash(body)) if level >= STORED_LEVEL]
         self._last_at = page.last_at
-        checkpoint = Checkpoint(origin=self._origin, size=self.size, root=self._frontier.root())
+        self._root = self._frontier.root()
+        checkpoint = Checkpoint(origin=self._origin, size=self.size, root=self._root)
         return nodes, (self.size, make_checkpoint(checkpoint, self._key), None)
 
     def committed(self) -> None:
         """What was bound is durable: move the mark."""
         assert self._mark is not None
-        self._mark.write(Mark(origin=self._origin, size=self.size, root=self._frontier.root()))
+        self._mark.move(self.size, self._root)
+
+    def settle(self) -> bool:
+        """Put down what the mark still owes the disk. Whether it owes more. Raises JournalStopped."""
+        return self._mark is not None and self._mark.settle()
 
     def close(self) -> None:
         if self._mark is not None:
@@ -150,7 +158,7 @@ class AuditLog:
             signed = open_checkpoint(last, [self._key.verifier], origin=self._origin)
         except YizhanError as error:
             raise JournalStopped(f"the last checkpoint is not ours: {error}") from error
-        if (signed.size, signed.root) != (self.size, self._frontier.root()):
+        if (signed.size, signed.root) != (self.size, self._root):
             raise JournalStopped(
                 f"the log in the database ({self.size} leaves) is not what was signed ({signed.size} leaves): run audit verify",
                 size=self.size,

@@ -145,10 +145,11 @@ def test_a_leaf_that_is_none_is_found_even_when_it_was_signed_for(store, body, s
         await journal.record(Step(changes=(), leaves=(leaf(LeafKind.STARTED, at=NOW),)))
         page = journal._log.page()
         page.rows.append((1, None, body))
-        with journal._connection.begin():
-            _, checkpoint = journal._log.bind(page)
-            journal._bulk(journal._statements.leaf, page.rows)
-            journal._bulk(journal._statements.checkpoint, [checkpoint])
+        journal._transaction.begin()
+        _, checkpoint = journal._log.bind(page)
+        journal._bulk(journal._statements.leaf, page.rows)
+        journal._bulk(journal._statements.checkpoint, [checkpoint])
+        journal._transaction.commit()
         journal._log.committed()
         journal.close()
 

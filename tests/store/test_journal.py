@@ -6,9 +6,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from crypto.errors import Malformed
@@ -19,6 +23,7 @@ from gateway.core.leaf import Leaf, LeafKind
 from gateway.core.step import Finish, Keep, Remember, Schedule, Step, StoredContent
 from gateway.store import schema
 from gateway.store.journal import Journal
+from gateway.store.mark import WRITE_SECONDS, read_mark
 from tests.store.disk import failing_sync
 from tests.store.world import FINANCE, NOW, ORIGIN, Paper, Store, leaf, work
 
@@ -234,8 +239,6 @@ async def test_a_state_without_a_leaf_and_other_nonsense_is_refused_before_it_is
     ],
 )
 async def test_content_lies_in_one_place_and_is_as_long_as_it_says(journal, content):
-    from dataclasses import replace
-
     paper = Paper()
     step = Step(changes=(replace(paper.sealed("out"), content=content),), leaves=(leaf(LeafKind.SEALED, paper.id),))
     with pytest.raises(AssertionError, match="internal"):
@@ -243,8 +246,6 @@ async def test_content_lies_in_one_place_and_is_as_long_as_it_says(journal, cont
 
 
 async def test_a_member_no_row_can_hold_fails_alone(journal):
-    from dataclasses import replace
-
     good, bad = Paper(), Paper()
     broken = Step(changes=(replace(bad.opening("out", State.TAKEN), level=object()),), leaves=bad.take().leaves)
     orphan = Step(changes=(Paper().receipt("out", "SignedFor", FINANCE),), leaves=(leaf(LeafKind.RECEIPT),))
@@ -254,18 +255,13 @@ async def test_a_member_no_row_can_hold_fails_alone(journal):
     assert answers[2].leaves == (0,)
 
 
-async def test_a_leaf_too_large_fails_its_member_alone(journal, monkeypatch):
+@pytest.mark.parametrize("outcome", ["x" * 5000, "no word"])
+async def test_a_leaf_no_reader_would_take_fails_its_member_alone(journal, outcome):
     good, bad = Paper(), Paper()
-    real = Leaf.to_bytes
-
-    def to_bytes(self: Leaf) -> bytes:
-        if self.exchange == bad.id:
-            raise Malformed("5000 bytes where 4096 are the most")
-        return real(self)
-
-    monkeypatch.setattr(Leaf, "to_bytes", to_bytes)
-    answers = await Gate(journal).batch(journal, [bad.take(), good.take()])
+    wrong = msgspec.structs.replace(bad.take().leaves[0], outcome=outcome)
+    answers = await Gate(journal).batch(journal, [Step(changes=bad.take().changes, leaves=(wrong,)), good.take()])
     assert isinstance(answers[0], AssertionError)
+    assert isinstance(answers[0].__cause__, Malformed)
     assert answers[1].leaves == (0,)
 
 
@@ -331,20 +327,10 @@ async def test_close_records_what_is_queued_and_nothing_after(store):
 
 
 async def test_a_commit_of_unknown_fate_fails_everybody_and_stops(store, journal):
-    class Broken:
-        """The driver's connection, failing at COMMIT."""
+    def broken() -> None:
+        raise sqlite3.OperationalError("disk I/O error")
 
-        def __init__(self, real: object) -> None:
-            self._real = real
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self._real, name)
-
-        def commit(self) -> None:
-            raise sqlite3.OperationalError("disk I/O error")
-
-    pooled = journal._connection.connection
-    pooled.dbapi_connection = Broken(pooled.dbapi_connection)
+    journal._transaction = replace(journal._transaction, commit=broken)
     answers = await all_of(journal, [Paper().take() for _ in range(5)])
     assert all(isinstance(answer, JournalStopped) for answer in answers)
     assert "disk I/O error" in str(answers[0])
@@ -516,11 +502,72 @@ def test_the_database_is_for_its_owner_alone_and_survives_a_power_cut(store):
 
 async def test_a_failed_sync_of_the_mark_stops_the_journal(store, journal, monkeypatch):
     await journal.record(Paper().take())
-    journal._log._mark._synced -= 10
+    mark = journal._log._mark
+    mark._synced -= 10
+    mark._written -= 10
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing_sync)
         with pytest.raises(JournalStopped, match="fsync"):
             await journal.record(Paper().take())
+
+
+async def test_a_failed_sync_of_the_mark_while_nothing_is_asked_stops_the_journal(store, journal, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing_sync)
+        await journal.record(Paper().take())
+        journal._log._mark._synced -= 10
+        assert await within(5, lambda: journal.stopped is not None)
+    with pytest.raises(JournalStopped, match="fsync"):
+        await journal.record(Paper().take())
+
+
+async def within(seconds: float, holds: Callable[[], bool]) -> bool:
+    """Whether it comes to hold in that time."""
+    for _ in range(int(seconds * 100)):
+        if holds():
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+async def test_the_mark_follows_a_busy_log_now_and_then_and_never_leads(store, journal, monkeypatch):
+    written: list[int] = []
+    real = os.pwrite
+
+    def pwrite(descriptor: int, data: bytes, offset: int) -> int:
+        size = int(data.split(b"\n")[2])
+        assert size <= len(rows(store, "leaves")), "only what is durable is marked"
+        written.append(size)
+        return real(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    started = time.monotonic()
+    for _ in range(60):
+        await journal.record(Paper().take())
+    took = time.monotonic() - started
+    assert len(written) <= took / WRITE_SECONDS + 1
+    assert await within(5, lambda: (mark := read_mark(store.mark)) is not None and mark.size == 60), "an idle journal catches up by itself"
+    assert written == sorted(written)
+
+
+async def test_an_idle_journal_syncs_its_mark_and_then_rests(store, journal, monkeypatch):
+    synced: list[int] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(descriptor), real(descriptor))[1])
+    await journal.record(Paper().take())
+    assert await within(5, lambda: bool(synced))
+    assert synced == [journal._log._mark._descriptor]
+    assert await within(5, lambda: not journal._desk._uneasy)
+
+
+async def test_a_closed_journal_leaves_the_mark_at_the_end_of_the_log(store):
+    journal = store.journal()
+    for _ in range(3):
+        await journal.record(Paper().take())
+    journal.close()
+    mark = read_mark(store.mark)
+    assert mark is not None
+    assert mark.size == 3
 
 
 # ---- kill -9
