@@ -17,6 +17,7 @@ from gateway.core.leaf import LeafKind
 from gateway.core.policy import Clearance, ClearanceVoid, Hold, Question, Refusal, decide
 from gateway.core.step import Advance, Finish, Schedule, Step, StoredContent, Work
 from gateway.core.transmittal import Transmittal
+from gateway.flow.alone import Alone
 from gateway.flow.inbound import MAX_INLINE_ARRIVAL
 from gateway.flow.leaves import Leaves, word
 from gateway.flow.office import Desk
@@ -57,6 +58,7 @@ class Delivering:
         self._desk = desk
         self._taking = taking
         self._leaves = Leaves(rooms.standing)
+        self._presuming = Alone()  # as in HandOver: our own receipts about a pair form one chain
 
     async def deliver(self, work: Work) -> None:
         """Work "deliver": one attempt."""
@@ -250,8 +252,16 @@ class Delivering:
     async def _presume(
         self, work: Work, transmittal: Transmittal, transmittal_digest: str, org: str, to: State, kind: LeafKind, reason: str, at: datetime
     ) -> None:
+        async with self._presuming.under(transmittal.id):
+            await self._presume_alone(work, transmittal, transmittal_digest, org, to, kind, reason, at)
+
+    async def _presume_alone(
+        self, work: Work, transmittal: Transmittal, transmittal_digest: str, org: str, to: State, kind: LeafKind, reason: str, at: datetime
+    ) -> None:
         rooms = self._rooms
         rooms.hot_out.drop(transmittal.id)
+        before = await rooms.ledger.receipts("out", transmittal.id)
+        ours = [row.digest for row in before if (row.recipient, row.issuer_org) == (org, rooms.standing.organisation)]
         judged = await rooms.stage_out.run(
             issue,
             rooms.standing,
@@ -262,6 +272,7 @@ class Delivering:
             sealed=transmittal.content.sealed if transmittal.content else None,
             event="RelayFailure",
             at=at,
+            prev=ours[-1] if ours else None,
             reason=reason,
         )
         report = self._desk.report("out", transmittal.id, at)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 
 from crypto.suites import suite_named
@@ -16,6 +15,7 @@ from gateway.core.explain import explain
 from gateway.core.leaf import Actor, LeafKind
 from gateway.core.step import Advance, Change, Finish, Schedule, Step, StoredContent, Work
 from gateway.core.transmittal import Transmittal
+from gateway.flow.alone import Alone
 from gateway.flow.leaves import Leaves
 from gateway.flow.office import Desk
 from gateway.flow.opening import Warm, reopen
@@ -39,22 +39,7 @@ class HandOver:
         self._rooms = rooms
         self._desk = desk
         self._leaves = Leaves(rooms.standing)
-        self._stating: dict[str, tuple[asyncio.Lock, int]] = {}
-
-    @contextlib.asynccontextmanager
-    async def _alone(self, exchange: str) -> AsyncIterator[None]:
-        """One statement about an exchange at a time: two that name the same predecessor would prove that we contradict ourselves."""
-        lock, users = self._stating.get(exchange, (asyncio.Lock(), 0))
-        self._stating[exchange] = (lock, users + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._stating[exchange]
-            if users == 1:
-                del self._stating[exchange]
-            else:
-                self._stating[exchange] = (lock, users - 1)
+        self._stating = Alone()  # two statements that name the same predecessor would prove that we contradict ourselves
 
     # ---- ACCEPTED -> DELIVERED
 
@@ -67,7 +52,7 @@ class HandOver:
             return
         row_content = None if warm.parts is not None else await rooms.ledger.content("in", work.exchange)
         await rooms.office.deliver(self._delivery(warm, row_content))
-        async with self._alone(work.exchange):
+        async with self._stating.under(work.exchange):
             at = rooms.clock.now()
             await self._state(warm.transmittal, warm.transmittal_digest, Event.HANDOVER, at, prev=warm.last_receipt, finish=work.key)
         rooms.hot_in.drop(work.exchange)
@@ -128,7 +113,7 @@ class HandOver:
         return count
 
     async def _take_act(self, act: Act) -> None:
-        async with self._alone(act.exchange):
+        async with self._stating.under(act.exchange):
             await self._take_act_alone(act)
 
     async def _take_act_alone(self, act: Act) -> None:
@@ -159,7 +144,7 @@ class HandOver:
 
     async def not_signed_for(self, exchange: str) -> None:
         """The exchange expired in the office without anybody's act: that is its outcome."""
-        async with self._alone(exchange):
+        async with self._stating.under(exchange):
             await self._not_signed_for_alone(exchange)
 
     async def _not_signed_for_alone(self, exchange: str) -> None:

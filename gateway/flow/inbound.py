@@ -23,6 +23,7 @@ from gateway.core.leaf import Leaf, LeafKind
 from gateway.core.receipt import EventName
 from gateway.core.step import Change, KeepSealed, OpenExchange, Schedule, Step, StoredContent, Work
 from gateway.core.transmittal import Transmittal
+from gateway.flow.alone import Alone
 from gateway.flow.leaves import Leaves, word
 from gateway.flow.opening import Examined, Opened, Refused, Warm, examine, open_content
 from gateway.flow.ports import Answer, ExchangeRow, Pending, ReceiptAnswer, Receipted, SignedReceipt, Upload
@@ -49,7 +50,7 @@ class Inbound:
         self._taking = taking
         self._leaves = Leaves(rooms.standing)
         self._verifying: dict[str, asyncio.Task[Answer]] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._writing = Alone()
         self.on_unknown_directory: Callable[[], None] = lambda: None  # app lets it fetch the newest one
 
     # ---- ports.Arrivals
@@ -74,10 +75,9 @@ class Inbound:
         running = self._verifying.get(key)
         if running is not None:
             return Pending(state="verifying", offset=0)
-        lock = self._locks.setdefault(key, asyncio.Lock())
-        if lock.locked():
+        if self._writing.taken(key):
             raise ProblemError("busy", "another request is writing this upload", retryable=True)
-        async with lock:
+        async with self._writing.under(key):
             upload = await self._upload(peer, exchange, transmittal_digest)
             if offset != upload.offset:
                 raise ProblemError("offset-mismatch", f"at {upload.offset}, not {offset}", retryable=True, offset=upload.offset)

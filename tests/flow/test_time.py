@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
 
+from gateway.core.errors import Unreachable
 from gateway.core.exchange import State
 from gateway.core.receipt import Receipt
 from gateway.core.retry import MAX_ATTEMPTS
@@ -197,6 +199,33 @@ async def test_attempts_used_up_are_stuck_and_kept(tmp_path):
         assert (await office.leaves(exchange))[-1] == "stuck:unreachable"
         assert await office.works() == []
         assert await office.rooms.ledger.content("out", exchange) is not None
+
+
+async def test_our_own_presumptions_about_a_pair_form_a_chain(tmp_path):
+    """STUCK, then EXPIRED: two receipts of ours with one ``prev`` would prove that we contradict ourselves."""
+    async with World(tmp_path, keys=PAIR) as world:
+        office = world["office"]
+        exchange = await unreached(world)
+        await give_up(world)
+        await world.pass_(LIFE + 11 * MINUTE)
+        await expire(office)
+        assert await office.state("out", exchange) == "EXPIRED"
+        stuck, expired = await office.receipts("out", exchange)
+        assert Receipt.from_bytes(stuck.body).prev is None
+        assert Receipt.from_bytes(expired.body).prev == stuck.digest
+
+
+async def test_presumptions_of_one_moment_do_not_fork(tmp_path):
+    async with World(tmp_path, keys=PAIR) as world:
+        office = world["office"]
+        exchange = await unreached(world)
+        (work,) = [work for work in office.put_off.values() if work.kind == "deliver"]
+        await world.pass_(LIFE + 11 * MINUTE)
+        delivering, error = office.journey.delivering, Unreachable("nobody there", place="finance")
+        await asyncio.gather(delivering.give_up(work, error), delivering.expire(exchange, world["finance"].code))
+        kept = [Receipt.from_bytes(row.body).prev for row in await office.receipts("out", exchange)]
+        assert len(kept) == len(set(kept))
+        assert await office.state("out", exchange) == "EXPIRED"
 
 
 async def test_a_later_receipt_replaces_stuck(tmp_path):
@@ -523,8 +552,6 @@ async def test_a_stamp_that_waits_behind_a_large_document_is_no_wrong_clock(tmp_
 
 
 def _nobody():
-    import asyncio
-
     return asyncio.get_running_loop().create_future()
 
 

@@ -132,6 +132,18 @@ async def test_two_writers_of_one_upload(tmp_path):
         assert (await first).offset == MIB
 
 
+async def test_uploads_that_do_not_exist_leave_no_trace(tmp_path):
+    """A peer may name what it likes: nothing of it stays in memory."""
+    async with World(tmp_path, keys=PAIR) as world:
+        inbound, peer = world["finance"].journey.inbound, world["office"].gateway
+        for number in range(50):
+            with pytest.raises(ProblemError) as refused:
+                await inbound.append(peer, "01990000-0000-7000-8000-000000000000", f"sha256:{number:064x}", 0, one_piece(b"x"))
+            assert refused.value.problem == "not-found"
+        assert len(inbound._writing) == 0
+        assert inbound._verifying == {}
+
+
 async def test_more_bytes_than_were_announced(tmp_path):
     from crypto.errors import Malformed
 
