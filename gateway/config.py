@@ -77,7 +77,8 @@ class Office:
 class Time:
     """[time]: time-stamping authorities."""
 
-    # Suite id -> RFC 3161 URLs, tried in this order. No default: without a token nothing that needs one is sealed.
+    # Suite id -> URLs of RFC 3161 authorities, tried in this order: http(s)://… (section 3.4) or tsp://HOST:PORT (section 3.3: a lasting
+    # connection, a fraction of the cost). No default: without a token nothing that needs one is sealed.
     authorities: Mapping[str, tuple[str, ...]]
 
 
@@ -311,7 +312,9 @@ def _validate_places(config: Config, need: Need) -> None:
         need(suite in SUITES, f"time.authorities.{suite}", "unknown suite", "known: " + ", ".join(SUITES))
         need(bool(urls), f"time.authorities.{suite}", "empty", "name at least one URL")
         for url in urls:
-            need(_is_url(url), f"time.authorities.{suite}", "not an http(s) URL", f"found {url!r}")
+            need(
+                _is_url(url) or _is_stream_url(url), f"time.authorities.{suite}", "not an http(s) URL or tsp://HOST:PORT", f"found {url!r}"
+            )
     need(_is_url(config.directory.url), "directory.url", "not an http(s) URL", f"found {config.directory.url!r}")
     for url in config.trust.crl_urls:
         need(_is_url(url) and url.endswith(".crl"), "trust.crl_urls", "not an http(s) URL ending in .crl", f"found {url!r}")
@@ -323,6 +326,11 @@ def _validate_places(config: Config, need: Need) -> None:
 def _is_url(url: str) -> bool:
     parts = urlsplit(url)
     return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _is_stream_url(url: str) -> bool:
+    place = urlsplit(url).netloc
+    return url == f"tsp://{place}" and "@" not in place and _is_address(place)
 
 
 def _validate_numbers(config: Config, need: Need) -> None:

@@ -91,12 +91,13 @@ def _binds(port: int) -> bool:
 
 
 def _configuration(plan: Plan, authority: PilotAuthority) -> Config:
-    peer = plan.peer or free_address([authority.listen])
+    taken = [authority.listen, authority.stream or ""]
+    peer = plan.peer or free_address(taken)
     return Config(
         gateway=Identity(id=f"gw-{plan.organisation.lower()}", organisation=plan.organisation, name=plan.name),
-        listen=Listen(peer=peer, ops=plan.ops or free_address([authority.listen, peer])),
+        listen=Listen(peer=peer, ops=plan.ops or free_address([*taken, peer])),
         keys=Keys(passphrase_file="" if os.environ.get(PASSPHRASE_VARIABLE) else "passphrase"),
-        time=Time(authorities={suite: (authority.time_url(suite),) for suite in plan.suites}),
+        time=Time(authorities={suite: authority.time_urls(suite) for suite in plan.suites}),
         directory=DirectoryPlace(url=authority.directory_url),
         trust=TrustPlaces(crl_urls=authority.crl_urls),
         policy=PolicyPlace(file="policies/default.toml"),

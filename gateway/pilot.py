@@ -83,19 +83,23 @@ class Enrolment:
 class PilotAuthority:
     """An existing pilot authority. Commands of several processes wait for each other; every change is durable on return."""
 
-    __slots__ = ("_keys", "folder", "listen", "suite")
+    __slots__ = ("_keys", "folder", "listen", "stream", "suite")
 
     def __init__(self, folder: Path, record: Record) -> None:
         self.folder = folder
         self.suite = suite_named(record.suite)
         self.listen = record.listen
+        self.stream = record.stream
         self._keys: dict[str, PrivateKey] = {}  # decrypting one takes a tenth of a second
 
     # ---- making and opening --------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, folder: Path, *, suite: SuiteId, listen: str, at: datetime) -> PilotAuthority:
-        """A new authority with fresh keys, an empty directory and first revocation lists. Raises BadInput when one is there."""
+    def create(cls, folder: Path, *, suite: SuiteId, listen: str, stream: str | None = None, at: datetime) -> PilotAuthority:
+        """A new authority with fresh keys, an empty directory and first revocation lists. Raises BadInput when one is there.
+
+        ``listen`` is where it serves HTTP, ``stream`` where it gives time stamps over lasting connections (None: it does not).
+        """
         make_folder(folder, private=True)
         with locked(folder / "lock"):
             if (folder / FILE_NAME).exists():
@@ -103,9 +107,10 @@ class PilotAuthority:
             for name in ("keys", "certs"):
                 make_folder(folder / name, private=True)
             write_atomic(folder / "passphrase", secrets.token_urlsafe(24).encode() + b"\n", mode=0o600)
-            authority = cls(folder, Record(suite=suite, listen=listen))
+            record = Record(suite=suite, listen=listen, stream=stream)
+            authority = cls(folder, record)
             authority._make_keys(at - BACKDATED)
-            authority._publish(Record(suite=suite, listen=listen), authority._first_listing(), at)
+            authority._publish(record, authority._first_listing(), at)
         return authority
 
     @classmethod
@@ -151,9 +156,10 @@ class PilotAuthority:
     def crl_urls(self) -> tuple[str, ...]:
         return tuple(f"{self.url}/crl/{suite}.crl" for suite in _suites())
 
-    def time_url(self, suite: str) -> str:
-        """Where time stamps of that suite are asked for."""
-        return f"{self.url}/tsa/{suite}"
+    def time_urls(self, suite: str) -> tuple[str, ...]:
+        """Where time stamps of that suite are asked for, the cheapest way first."""
+        lasting = () if self.stream is None else (f"tsp://{self.stream}",)
+        return (*lasting, f"{self.url}/tsa/{suite}")
 
     @property
     def directory_version(self) -> int:

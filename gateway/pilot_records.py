@@ -39,7 +39,8 @@ class Record(Wire, frozen=True, kw_only=True):
 
     v: Literal["yizhan-pilot-authority/1"] = version("yizhan-pilot-authority/1")
     suite: SuiteId  # of the signature over the directory
-    listen: Annotated[str, msgspec.Meta(max_length=100)]  # HOST:PORT where it serves
+    listen: Annotated[str, msgspec.Meta(max_length=100)]  # HOST:PORT where it serves HTTP
+    stream: Annotated[str, msgspec.Meta(max_length=100)] | None = None  # HOST:PORT for time stamps over lasting connections; None: not
     crl_number: Natural = 0
     directory_version: Natural = 0
     directory_digest: DigestText | None = None  # of the head of that version

@@ -1,4 +1,4 @@
-"""Running a pilot authority: its port, and new lists and directory before the old ones grow stale."""
+"""Running a pilot authority: its ports, and new lists and directory before the old ones grow stale."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SystemClock:
 
 
 def serve_authority(authority: PilotAuthority) -> int:
-    """Serve until SIGTERM or Ctrl-C; 0. Raises OSError when the port is taken."""
+    """Serve until SIGTERM or Ctrl-C; 0. Raises OSError when a port is taken."""
     asyncio.run(_serve(authority))
     return 0
 
@@ -48,9 +48,11 @@ async def _serve(authority: PilotAuthority) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await server.start(*split_address(authority.listen))
-    log.info("pilot authority listens on %s", authority.listen)
     try:
+        if authority.stream is not None:
+            await server.start_stream(*split_address(authority.stream))
+        await server.start(*split_address(authority.listen))
+        log.info("pilot authority listens on %s, for lasting connections on %s", authority.listen, authority.stream or "none")
         async with asyncio.TaskGroup() as tasks:
             refreshing = tasks.create_task(_refresh(authority, clock), name="authority refresh")
             await stop.wait()

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.config import Config, read_config, split_address
 from gateway.core.errors import BadConfiguration
+from gateway.net.time_stream import split_stream_url
 
 GOOD = """
 [gateway]
@@ -35,6 +36,13 @@ def test_defaults_fill_what_a_file_leaves_out():
     assert config.limits.in_flight_per_peer == 16
     assert config.time.authorities == {"gm-1": ("http://127.0.0.1:17003/tsa/gm-1",)}
     assert config.office.kind == "folder"
+
+
+def test_an_address_of_a_stream_that_is_read_is_one_the_client_takes():
+    for place in ("time.example:318", "127.0.0.1:17003", "[::1]:17003"):
+        config = read(GOOD.replace("http://127.0.0.1:17003/tsa/gm-1", f"tsp://{place}"))
+        host, port = split_stream_url(config.time.authorities["gm-1"][0])
+        assert (host, port) == split_address(place)
 
 
 def test_writing_and_reading_again_changes_nothing():
@@ -66,6 +74,14 @@ BROKEN = [
     ("unknown suite", GOOD.replace("gm-1 =", "rsa-1 ="), "time.authorities.rsa-1"),
     ("authorities of another kind", GOOD.replace('["http://127.0.0.1:17003/tsa/gm-1"]', "3"), "time.authorities.gm-1"),
     ("no authority", GOOD.replace('gm-1 = ["http://127.0.0.1:17003/tsa/gm-1"]', ""), "time.authorities"),
+    (
+        "a time authority of another protocol",
+        GOOD.replace("http://127.0.0.1:17003/tsa/gm-1", "ftp://127.0.0.1:17003"),
+        "time.authorities.gm-1",
+    ),
+    ("a stream without a port", GOOD.replace("http://127.0.0.1:17003/tsa/gm-1", "tsp://127.0.0.1"), "time.authorities.gm-1"),
+    ("a stream with a path", GOOD.replace("http://127.0.0.1:17003/tsa/gm-1", "tsp://127.0.0.1:17003/gm-1"), "time.authorities.gm-1"),
+    ("a stream with a name in it", GOOD.replace("http://127.0.0.1:17003/tsa/gm-1", "tsp://me@127.0.0.1:17003"), "time.authorities.gm-1"),
     ("no URL", GOOD.replace('url = "http://127.0.0.1:17003/directory"', 'url = "/directory"'), "directory.url"),
     ("unknown office", GOOD + '[office]\nkind = "fax"\n', "office.kind"),
     ("lists that overwrite each other", GOOD + '[trust]\ncrl_urls = ["http://a/x.crl", "http://b/x.crl"]\n', "trust.crl_urls"),

@@ -228,6 +228,15 @@ def test_what_enrols_nobody(authority):
     assert opened(authority).version == 1
 
 
+def test_homes_ask_over_a_lasting_connection_first_where_there_is_one(tmp_path):
+    old = PilotAuthority.create(tmp_path / "old", suite="gm-1", listen="127.0.0.1:17999", at=NOW)
+    assert b"stream" not in (old.folder / "authority.json").read_bytes()  # as written before there were such ports
+    assert PilotAuthority.open(old.folder).time_urls("gm-1") == ("http://127.0.0.1:17999/tsa/gm-1",)
+    new = PilotAuthority.create(tmp_path / "new", suite="gm-1", listen="127.0.0.1:17999", stream="127.0.0.1:17998", at=NOW)
+    new.enrol(application(), at=NOW)
+    assert PilotAuthority.open(new.folder).time_urls("gm-1") == ("tsp://127.0.0.1:17998", "http://127.0.0.1:17999/tsa/gm-1")
+
+
 def test_an_authority_is_never_overwritten(authority):
     with pytest.raises(BadInput):
         PilotAuthority.create(authority.folder, suite="gm-1", listen="127.0.0.1:1", at=NOW)

@@ -9,6 +9,7 @@ from crypto.crls import REASONS
 from crypto.suites import SUITES
 from gateway.cli.command import Commands, address_argument, json_argument, now
 from gateway.cli.voice import OK, Voice
+from gateway.core.errors import BadConfiguration
 from gateway.founding import free_address
 from gateway.pilot import PilotAuthority
 from gateway.pilot_records import PURPOSES, read_record
@@ -32,7 +33,11 @@ def add(parser: argparse.ArgumentParser, commands: Commands) -> None:
         default="gm-1",
         help=pick("目录签名的套件，默认 gm-1", "suite of the directory's signature; default gm-1"),
     )
-    address_argument(init, commands, "--listen", pick("监听地址，默认本机空闲端口", "where it serves; default a free local port"))
+    address_argument(init, commands, "--listen", pick("HTTP 监听地址，默认本机空闲端口", "where it serves HTTP; default a free local port"))
+    by_default = pick("默认 --listen 的下一个端口", "default the port after --listen's")
+    address_argument(
+        init, commands, "--stream", pick("时间戳长连接监听地址（tsp），", "where it serves time stamps over tsp; ") + by_default
+    )
     revoke.add_argument("--org", required=True, metavar="CODE", help=pick("单位代码", "organisation code"))
     revoke.add_argument("--purpose", required=True, choices=PURPOSES, help=pick("证书用途", "what the certificates are for"))
     revoke.add_argument("--reason", choices=tuple(REASONS), default="keyCompromise", help=pick("吊销原因（RFC 5280）", "why (RFC 5280)"))
@@ -42,8 +47,12 @@ def add(parser: argparse.ArgumentParser, commands: Commands) -> None:
 
 def _init(arguments: argparse.Namespace, voice: Voice) -> int:
     folder = arguments.home.absolute()
-    authority = PilotAuthority.create(folder, suite=arguments.suite, listen=arguments.listen or free_address(), at=now())
-    voice.value({"authority": str(folder), "url": authority.url, "suite": authority.suite.id})
+    listen = arguments.listen or free_address()
+    stream = arguments.stream or (_next_port(listen) if arguments.listen else free_address([listen]))
+    if stream == listen:
+        raise BadConfiguration("--stream is the same as --listen; each needs a port of its own", file="", key="--stream")
+    authority = PilotAuthority.create(folder, suite=arguments.suite, listen=listen, stream=stream, at=now())
+    voice.value({"authority": str(folder), "url": authority.url, "stream": authority.stream, "suite": authority.suite.id})
     voice.note(
         "警告：试点认证机构的密钥集中存放于一处，只供试用和测试，不得用于正式业务。",
         "WARNING: all keys of a pilot authority lie on one disk: for trials and tests alone, never for real business.",
@@ -53,6 +62,11 @@ def _init(arguments: argparse.Namespace, voice: Voice) -> int:
         f"made a pilot authority: {folder} ({authority.url})\nNext: yizhan authority serve --home {folder}",
     )
     return OK
+
+
+def _next_port(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    return f"{host}:{int(port) + (1 if int(port) < 65_535 else -1)}"
 
 
 def _serve(arguments: argparse.Namespace, voice: Voice) -> int:

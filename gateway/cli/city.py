@@ -79,7 +79,9 @@ class City:
         self.agencies = tuple(agencies)
         self.homes: dict[str, Home] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._authority = PilotAuthority.create(folder / "authority", suite=suite, listen=free_address(), at=datetime.now(UTC))
+        listen = free_address()
+        stream = free_address([listen])
+        self._authority = PilotAuthority.create(folder / "authority", suite=suite, listen=listen, stream=stream, at=datetime.now(UTC))
         policy = resources.files("policies").joinpath("default.toml").read_bytes()
         for agency in agencies:
             plan = Plan(organisation=agency.code, name=agency.name, suites=(suite,), zone=ZONE, highest_level=HIGHEST, policy=policy)

@@ -84,7 +84,8 @@ def _authority(folder: Path, suites: tuple[SuiteId, ...], voice: Voice) -> Pilot
         f"警告：在 {folder} 新建试点认证机构。其密钥集中存放于一处，只供试用和测试，不得用于正式业务。",
         f"WARNING: making a pilot authority in {folder}. All its keys lie on one disk: for trials and tests alone, never for real business.",
     )
-    return PilotAuthority.create(folder, suite=suites[0], listen=free_address(), at=now())
+    listen = free_address()
+    return PilotAuthority.create(folder, suite=suites[0], listen=listen, stream=free_address([listen]), at=now())
 
 
 def _tell(home: Home, authority: PilotAuthority, voice: Voice) -> None:

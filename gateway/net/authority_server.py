@@ -1,8 +1,10 @@
-"""The pilot authority's port: time stamps, the published directory, revocation lists. Registration is no business of the network.
+"""The pilot authority's two ports: time stamps, the published directory, revocation lists. Registration is no business of the network.
 
     POST /tsa/<suite>                 RFC 3161 §3.4
     GET  /directory/head.json, /directory/head.p7s, /directory/entries/<digest>
     GET  /crl/<suite>.crl, /roots/<suite>.pem
+
+The second port gives time stamps of every suite over lasting connections (RFC 3161 §3.3); both sign in the same thread.
 
 ``public`` is the folder the authority publishes into (``gateway.pilot``); nothing outside these names is ever opened.
 """
@@ -17,14 +19,15 @@ from pathlib import Path
 
 from aiohttp import web
 
-from crypto.tsa import TimeAuthority
+from crypto.tsa import TimeAuthorities, TimeAuthority
 from gateway.core.errors import ProblemError
 from gateway.flow.ports import Clock
 from gateway.net.directory_client import MAX_CRL
 from gateway.net.listener import Listener, ListenLimits, answer, answer_problem, problem_from, read_body
 from gateway.net.time_client import QUERY_TYPE, REPLY_TYPE
+from gateway.net.time_stream import MAX_QUERY
+from gateway.net.time_stream_server import StreamLimits, StreamTimeServer
 
-MAX_QUERY = 4 * 1024  # a request has about 100 bytes
 AUTHORITY_LIMITS = ListenLimits(connections=256)
 
 _PUBLISHED: tuple[tuple[re.Pattern[str], str, str], ...] = (
@@ -47,6 +50,7 @@ class AuthorityServer:
         clock: Clock,
         *,
         limits: ListenLimits = AUTHORITY_LIMITS,
+        stream_limits: StreamLimits | None = None,
     ) -> None:
         self._public = public
         self._authorities = time_authorities
@@ -55,21 +59,32 @@ class AuthorityServer:
         self._listener = Listener(self._handle, name="authority", limits=limits)
         self._signing = ThreadPoolExecutor(1, "time-stamps")  # one thread: serials come in the order of their times
         self._disk = ThreadPoolExecutor(2, "published")
+        self._of_all_suites = TimeAuthorities(tuple(time_authorities.values()))
+        self._stream = StreamTimeServer(self._stamp_any, self._signing, limits=stream_limits)
 
     async def start(self, host: str, port: int) -> None:
-        """Listen. Raises OSError."""
+        """Listen for HTTP. Raises OSError."""
         await self._listener.start(host, port)
+
+    async def start_stream(self, host: str, port: int) -> None:
+        """Listen for lasting connections as well. Raises OSError."""
+        await self._stream.start(host, port)
 
     async def stop(self, grace: float = 2.0) -> None:
         """Accept no more and let requests in flight end."""
-        await self._listener.stop(grace)
+        await asyncio.gather(self._listener.stop(grace), self._stream.stop(grace))
         self._signing.shutdown(wait=False)
         self._disk.shutdown(wait=False)
 
     @property
     def port(self) -> int:
-        """The port in use."""
+        """The port in use for HTTP."""
         return self._listener.port
+
+    @property
+    def stream_port(self) -> int:
+        """The port in use for lasting connections."""
+        return self._stream.port
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -93,6 +108,9 @@ class AuthorityServer:
 
     def _respond(self, authority: TimeAuthority, query: bytes) -> bytes:
         return authority.respond(query, at=self._clock.now(), serial=self._next_serial())
+
+    def _stamp_any(self, query: bytes) -> bytes:
+        return self._of_all_suites.respond(query, at=self._clock.now(), serial=self._next_serial())
 
     async def _published(self, path: str) -> web.StreamResponse:
         for pattern, place, content_type in _PUBLISHED:

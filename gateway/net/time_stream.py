@@ -166,6 +166,7 @@ class StreamTimeClient:
         if self._line is not None:
             self._line.end("closed")
             self._line = None
+            await asyncio.sleep(0)  # the socket is closed in the next turn of the loop
 
     async def _connected(self) -> _Line:
         """A new connection; all who need one wait for the same."""

@@ -193,6 +193,9 @@ def test_the_authority_by_hand(tmp_path):
     folder = tmp_path / "authority"
     assert yizhan("authority", "init", "--home", folder, "--suite", "intl-1").code == 0
     assert yizhan("authority", "init", "--home", folder).code == 2
+    placed = ("authority", "init", "--suite", "intl-1", "--listen", "time.example:17100", "--json", "--home")
+    assert yizhan(*placed, tmp_path / "placed").json["stream"] == "time.example:17101"
+    assert yizhan(*placed, tmp_path / "twice", "--stream", "time.example:17100").code == 2
     assert yizhan("init", "--home", tmp_path / "home", "--org", OFFICE, "--name", "x", "--suite", "intl-1", "--authority", folder).code == 0
     listed = yizhan("authority", "list", "--home", folder, "--json").json
     assert {(one["purpose"], one["revoked"]) for one in listed} == {("sign", None), ("encrypt", None), ("tls", None)}
