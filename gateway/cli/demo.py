@@ -148,11 +148,11 @@ def _facts(
 
 def _tell_exchange(sent: Sent, voice: Voice) -> None:
     names = "、".join(agency.name for agency in sent.recipients)
-    size = sum(file.stat().st_size for file in sent.files)
+    size = _size(sum(file.stat().st_size for file in sent.files))
     voice.say(f"\n《{sent.title}》", f"\n《{sent.title}》")
     voice.say(
-        f"  {sent.sender.name} → {names}  密级 {LEVELS[sent.level].zh}  {size / 1e6:.2f} MB  交换编号 {sent.exchange}",
-        f"  {sent.sender.name} → {names}  level {sent.level}  {size / 1e6:.2f} MB  exchange {sent.exchange}",
+        f"  {sent.sender.name} → {names}  密级 {LEVELS[sent.level].zh}  {size}  交换编号 {sent.exchange}",
+        f"  {sent.sender.name} → {names}  level {sent.level}  {size}  exchange {sent.exchange}",
     )
     for at, agency, what in sent.path:
         zh, en = STEPS_ZH.get(what, f"收到回执 {what}"), STEPS_EN.get(what, f"receipt came in: {what}")
@@ -163,6 +163,10 @@ def _tell_exchange(sent: Sent, voice: Voice) -> None:
         f"  逐字节一致：{'是' if sent.identical else '否！'}    回执：{_receipts(sent)}",
         f"  byte-identical: {'yes' if sent.identical else 'NO'}    receipts: {_receipts(sent)}",
     )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1_000_000 else f"{count / 1e3:.1f} KB"
 
 
 def _receipts(sent: Sent) -> str:
