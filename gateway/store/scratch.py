@@ -18,7 +18,7 @@ from typing import Self
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from crypto.digests import Hasher
+from crypto.digests import Hasher, digest
 from crypto.randomness import random_bytes
 from crypto.suites import DigestName
 from gateway.core.errors import NoRoom, PartChanged
@@ -79,15 +79,30 @@ class SealedScratch:
         """Copy a part in with its size, CRC-32 and digests, in one pass. Raises NoRoom, PartChanged when it is not ``size`` bytes long."""
         number, in_memory = self._admit(size)
         try:
-            if not in_memory:
-                self._headroom.check(size)
-            with _Copy(self, number, size, digests, in_memory=in_memory) as copy:
+            if in_memory:
+                return self._hold_in_memory(number, chunks, size, digests)
+            self._headroom.check(size)
+            with _Copy(self, number, size, digests) as copy:
                 for chunk in chunks:
                     copy.take(chunk)
                 return copy.finish()
         except BaseException:
             self.forget(number, size, in_memory=in_memory)
             raise
+
+    def _hold_in_memory(self, number: int, chunks: Iterator[bytes], size: int, digests: Sequence[str]) -> HeldPart:
+        """Most parts are small and come in one chunk: put together once, and digested once."""
+        taken: list[bytes] = []
+        left = size
+        for chunk in chunks:
+            left -= len(chunk)
+            if left < 0:
+                raise _goes_on(size)
+            taken.append(chunk)
+        if left:
+            raise _ended(size, size - left)
+        whole = b"".join(taken)  # of one chunk: that chunk itself
+        return HeldPart(self, size, zlib.crc32(whole), {name: digest(_DIGESTS[name], whole) for name in digests}, whole, number)
 
     def seal_piece(self, number: int, index: int, plaintext: bytes) -> bytes:
         """Nonce and associated data in one: (file, piece) names each piece once under this key, so none can be moved or swapped."""
@@ -124,54 +139,58 @@ class SealedScratch:
 
 
 class _Copy:
-    """One part on its way in: counted, digested, and kept in memory or sealed piece by piece."""
+    """One part on its way to the disk: counted, digested and sealed piece by piece."""
 
-    def __init__(self, scratch: SealedScratch, number: int, size: int, digests: Sequence[str], *, in_memory: bool) -> None:
+    def __init__(self, scratch: SealedScratch, number: int, size: int, digests: Sequence[str]) -> None:
         self._scratch = scratch
         self._number = number
         self._size = size
-        self._in_memory = in_memory
         self._hashers = [Hasher(_DIGESTS[name]) for name in digests]
         self._taken = 0
         self._crc = 0
         self._piece = bytearray()
         self._pieces = 0
         self._path = scratch.path(number)
-        self._descriptor = -1 if in_memory else os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
     def take(self, chunk: bytes) -> None:
         self._taken += len(chunk)
         if self._taken > self._size:
-            raise PartChanged(f"a part of {self._size} bytes goes on beyond them", size=self._size)
+            raise _goes_on(self._size)
         self._crc = zlib.crc32(chunk, self._crc)
         for hasher in self._hashers:
             hasher.update(chunk)
         self._piece += chunk
-        if not self._in_memory:
-            while len(self._piece) >= PIECE:
-                self._write_piece()
+        while len(self._piece) >= PIECE:
+            self._write_piece()
 
     def finish(self) -> HeldPart:
         if self._taken != self._size:
-            raise PartChanged(f"a part of {self._size} bytes ended after {self._taken}", size=self._size, taken=self._taken)
-        memory = bytes(self._piece) if self._in_memory else None
-        if not self._in_memory and self._piece:
+            raise _ended(self._size, self._taken)
+        if self._piece:
             self._write_piece()
         digests: dict[str, str] = {hasher.name: hasher.text() for hasher in self._hashers}
-        return HeldPart(self._scratch, self._size, self._crc, digests, memory, self._number)
+        return HeldPart(self._scratch, self._size, self._crc, digests, None, self._number)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+        os.close(self._descriptor)
 
     def _write_piece(self) -> None:
         plaintext = bytes(self._piece[:PIECE])
         del self._piece[:PIECE]
         write_all(self._descriptor, self._scratch.seal_piece(self._number, self._pieces, plaintext), self._path)
         self._pieces += 1
+
+
+def _goes_on(size: int) -> PartChanged:
+    return PartChanged(f"a part of {size} bytes goes on beyond them", size=size)
+
+
+def _ended(size: int, taken: int) -> PartChanged:
+    return PartChanged(f"a part of {size} bytes ended after {taken}", size=size, taken=taken)
 
 
 def _nonce(number: int, index: int) -> bytes:
