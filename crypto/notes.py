@@ -37,6 +37,7 @@ _PROOF_HEADER = "c2sp.org/tlog-proof@v1"
 _SIGNATURE_LINE = re.compile(r"\u2014 (\S+) (\S+)")  # \S is Unicode's: no space of any kind in a name
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
+_NO_NAME = re.compile(r"[\s+\x00-\x1f]")
 _VKEY = re.compile(r"([^+\s]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)")
 
 
@@ -89,6 +90,7 @@ class LogKey:
     def __init__(self, name: str, private: Ed25519PrivateKey) -> None:
         self.verifier = LogVerifier(name=name, public=private.public_key().public_bytes_raw())
         self._private = private
+        self._key_id = self.verifier.key_id  # part of every signature line, and a hash
 
     @property
     def name(self) -> str:
@@ -117,7 +119,7 @@ class LogKey:
         """The note of that text with one signature. Raises Malformed for what cannot be a note's text."""
         _check_note_text(text)
         signature = self._private.sign(text.encode())
-        note = f"{text}\n\u2014 {self.name} {_base64(self.verifier.key_id + signature)}\n".encode()
+        note = f"{text}\n\u2014 {self.name} {_base64(self._key_id + signature)}\n".encode()
         if len(note) > MAX_NOTE_BYTES:
             raise Malformed(f"a note of {len(note)} bytes", size=len(note))
         return note
@@ -176,7 +178,7 @@ def _check_note_text(text: str) -> None:
 
 
 def _check_name(name: str) -> None:
-    if not name or len(name) > MAX_NAME_CHARACTERS or re.search(r"[\s+\x00-\x1f]", name):
+    if not name or len(name) > MAX_NAME_CHARACTERS or _NO_NAME.search(name):
         raise Malformed(f"not the name of a key: {name[:80]!r}")
 
 
