@@ -352,7 +352,7 @@ async def resealed(world, exchange, **changes):
     from gateway.core.policy import decide
     from gateway.flow.offered import Taken, question
 
-    standing, at = office.rooms.standing, world.time.now()
+    standing, at = office.rooms.standing, world.time.now() + changes.pop("ahead", timedelta(0))
     document = offer.document
     clearance = decide(standing.policy, question(document, offer.recipients, copies, office.rooms, at))
     taken = Taken(exchange=exchange, document=document, offer=offer, copies=copies, refs=(), verdict=clearance)
@@ -361,7 +361,7 @@ async def resealed(world, exchange, **changes):
         body = edit(sealed.transmittal).to_bytes()
         sealed = replace(sealed, transmittal_bytes=body, nro=sign_detached(body, office.signing.signer, at=at))
     request, nonce = sealing.token_request(sealed)
-    stamped = sealing.stamp(sealed, await world.authority.respond(request), nonce, clearance, standing, at)
+    stamped = sealing.stamp(sealed, await world.authority.respond(request), nonce, clearance, standing, at + timedelta(minutes=15))
     for _, held in copies:
         held.drop()
     cover = Cover(transmittal=sealed.transmittal_bytes, nro=stamped.nro, envelopes=sealed.envelopes)
@@ -444,6 +444,36 @@ async def test_a_life_longer_than_policy_allows_is_refused_with_a_signature(tmp_
         (receipt,) = receipted(await finance.journey.inbound.offer(world["office"].gateway, cover, content))
         assert b"ContentConsignmentFailure" in receipt.body
         assert (await finance.leaves(exchange))[0] == "refused:arrival.longest-life"
+
+
+async def test_a_transmittal_from_our_future(tmp_path):
+    """Created ninety seconds ahead, stamped so that the stamp alone would pass."""
+    async with World(tmp_path, keys=PAIR) as world:
+        office, finance = world["office"], world["finance"]
+        office.line.down.add(finance.gateway)
+        exchange = await world.send()
+        world.authority.skew = timedelta(seconds=40)
+        cover, content = await resealed(world, exchange, ahead=timedelta(seconds=90))
+        with pytest.raises(ProblemError, match="created") as refused:
+            await finance.journey.inbound.offer(office.gateway, cover, content)
+        assert refused.value.problem == "clock"
+
+
+@pytest.mark.parametrize("skew", [timedelta(minutes=-2), timedelta(minutes=11)], ids=["before", "after"])
+async def test_a_stamp_long_before_or_after_the_signature(tmp_path, skew):
+    async with World(tmp_path, keys=PAIR) as world:
+        office, finance = world["office"], world["finance"]
+        office.line.down.add(finance.gateway)
+        exchange = await world.send()
+        world.authority.skew = skew
+        cover, content = await resealed(world, exchange)
+        world.authority.skew = timedelta(0)
+        world.time.pass_(timedelta(minutes=12))
+        await finance.stamp()
+        with pytest.raises(ProblemError, match="stamped") as refused:
+            await finance.journey.inbound.offer(office.gateway, cover, content)
+        assert refused.value.problem == "clock"
+        assert await finance.rooms.ledger.exchanges() == ()
 
 
 async def test_a_refusal_is_repeated_byte_for_byte(tmp_path):

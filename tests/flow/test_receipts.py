@@ -196,6 +196,25 @@ async def test_an_answer_without_receipts_is_tried_again(tmp_path):
         assert await office.state("out", exchange) == "CONSIGNED"
 
 
+async def test_an_answer_about_somebody_else_does_not_settle_the_delivery(tmp_path):
+    """A good receipt of another recipient of the same exchange says nothing about this one."""
+    async with World(tmp_path) as world:
+        office, finance, health = world["office"], world["finance"], world["health"]
+        for node in (finance, health):
+            node.line.down.add(office.gateway)
+        office.line.down.add(finance.gateway)
+        exchange = await world.send(to=("finance", "health"))
+        others = tuple(signed(row) for row in await health.receipts("in", exchange))[:1]
+        office.line.down.clear()
+        office.rooms.link = Stingy(office.line, others)
+        await world.retry()
+        assert await office.state("out", exchange, finance.code) == "SEALED"
+        assert [work.peer for work in office.put_off.values() if work.kind == "deliver"] == [finance.gateway]
+        office.rooms.link = office.line
+        await world.retry()
+        assert await office.state("out", exchange, finance.code) == "CONSIGNED"
+
+
 async def test_two_receipts_about_one_recipient_in_the_wrong_order_in_one_answer(tmp_path):
     async with World(tmp_path, keys=("office", "finance")) as world:
         office = world["office"]

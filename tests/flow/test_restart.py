@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.core.retry import MAX_ATTEMPTS
+from gateway.core.step import Schedule, Step, Work
 from tests.flow.world import Fault, World
 
 PAIR = ("office", "finance")
@@ -144,6 +145,21 @@ async def test_delivered_and_the_receipt_not_sent(tmp_path):
         await world.retry()
         assert await office.state("out", exchange) == "SIGNED_FOR"
         assert await finance.works() == []
+
+
+async def test_a_hand_over_that_is_done_already_is_no_second_one(tmp_path):
+    async with World(tmp_path, keys=PAIR) as world:
+        finance = world["finance"]
+        exchange = await world.send()
+        await finance.restart()
+        del finance.office.inbox[exchange]  # the office put it away
+        work = Work(key=f"hand-over:in:{exchange}", kind="hand-over", direction="in", exchange=exchange, due=world.time.now())
+        await finance.rooms.record(Step(changes=(Schedule(work=work),)))
+        finance.rooms.agenda.add(work)
+        await world.settle()
+        assert finance.office.inbox == {}
+        assert await finance.works() == []
+        assert (await finance.leaves(exchange)).count("delivered") == 1
 
 
 async def test_signed_for_and_the_office_not_told(tmp_path):

@@ -406,6 +406,21 @@ async def test_a_directory_that_expired(tmp_path):
         assert await office.state("out", exchange) == "DELIVERED"
 
 
+async def test_a_directory_of_before_that_expired_meanwhile(tmp_path):
+    """It is still known here, and a newer one is in force: what was made under it comes too late."""
+    async with World(tmp_path, keys=PAIR) as world:
+        office, finance = world["office"], world["finance"]
+        exchange = await unreached(world)
+        before = finance.rooms.standing.directory
+        world.publish()
+        await finance.adopt()
+        before.expires = world.time.now()
+        office.line.down.clear()
+        await world.retry()
+        assert [answer.problem for answer in office.line.answers] == ["directory-expired"]
+        assert await finance.rooms.ledger.exchange("in", exchange) is None
+
+
 async def test_a_recipient_that_moved_behind_another_gateway(tmp_path):
     async with World(tmp_path) as world:
         office, finance, health = world["office"], world["finance"], world["health"]

@@ -117,6 +117,7 @@ class LocalAuthority:
         self._authority = pki.authority
         self._truth = truth
         self.silent = False
+        self.skew = timedelta(0)
         self.asked = 0
         self.edit: Callable[[bytes], bytes] = lambda response: response
 
@@ -124,7 +125,7 @@ class LocalAuthority:
         if self.silent:
             raise Unreachable("the time authority is silent", place="tsa")
         self.asked += 1
-        return self.edit(self._authority.respond(request, at=self._truth.now(), serial=self.asked))
+        return self.edit(self._authority.respond(request, at=self._truth.now() + self.skew, serial=self.asked))
 
 
 # ---- the wire --------------------------------------------------------------------------------------------------------------------
