@@ -28,15 +28,25 @@ BATCH: Final = 16  # offers read in one hop: few hops, and the first is on its w
 
 
 class FolderOffice:
-    """The office at ``root``. One process at a time works on it. Raises OSError when the folders cannot be made."""
+    """The office at ``root``. One process at a time works on it. Raises OSError when the folders cannot be made.
+
+    ``alias`` gives what stands for the name of an offer in the log: people put titles into the names of their folders.
+    """
 
     certainty: Literal["ask", "unique", "blind"] = "ask"  # a document that is there can be seen
 
-    def __init__(self, root: Path, *, name: str = "folder", now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        name: str = "folder",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        alias: Callable[[str], str] = lambda _: "…",
+    ) -> None:
         self.name = name
         for folder in FOLDERS:
             (root / folder).mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        self._tray = Tray(root, now)
+        self._tray = Tray(root, now, alias)
         self._inbox = Inbox(root)
         self._inbox.sweep()
 

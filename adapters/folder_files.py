@@ -2,6 +2,8 @@
 
 Every name is opened below a folder already open (openat) and never through a link; devices and pipes are recognised before they are
 opened. Writing is temporary name, fsync, rename, fsync of the folder. All of it blocks: called off the event loop.
+
+What people call their files and folders stands in the facts of an error, never in its message: messages go to the log.
 """
 
 from __future__ import annotations
@@ -120,7 +122,7 @@ def read_small(name: str, ceiling: int, *, below: int) -> bytes:
             raise FileTooLarge(before.size)
         data = b"".join(_chunks(descriptor, before.size + 1))
         if len(data) != before.size or seen(os.fstat(descriptor)) != before:
-            raise PartChanged(f"{name!r} changed while it was read", name=name)
+            raise PartChanged("a file changed while it was read", name=name)
         return data
     finally:
         os.close(descriptor)
@@ -135,18 +137,18 @@ def read_part(place: Path, name: str, expected: Seen) -> Iterator[bytes]:
         with folder_at(place) as folder:
             descriptor = os.open(name, _READ, dir_fd=folder)
     except FileNotFoundError as error:
-        raise OfferGone(f"{name!r} is no longer in the office's folder", name=name) from error
+        raise OfferGone("a file is no longer in the office's folder", name=name) from error
     except OSError as error:
-        raise PartChanged(f"{name!r} cannot be read: {error.strerror}", name=name) from error
+        raise PartChanged(f"a file cannot be read: {error.strerror}", name=name) from error
     try:
         if _plain(descriptor, name) != expected:
-            raise PartChanged(f"{name!r} is not the file that was offered", name=name)
+            raise PartChanged("a file is not the one that was offered", name=name)
         total = 0
         for chunk in _chunks(descriptor, expected.size + 1):
             total += len(chunk)
             yield chunk
         if total != expected.size or seen(os.fstat(descriptor)) != expected:
-            raise PartChanged(f"{name!r} changed while it was read", name=name)
+            raise PartChanged("a file changed while it was read", name=name)
     finally:
         os.close(descriptor)
 
@@ -154,7 +156,7 @@ def read_part(place: Path, name: str, expected: Seen) -> Iterator[bytes]:
 def _plain(descriptor: int, name: str) -> Seen:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        raise PartChanged(f"{name!r} is no plain file", name=name)
+        raise PartChanged("what was a file is no plain file", name=name)
     return seen(status)
 
 

@@ -49,11 +49,12 @@ class _Lease:
 class Tray:
     """``outbox``, ``sent`` and ``refused`` below one root. Blocking; safe to call from several threads."""
 
-    def __init__(self, root: Path, now: Callable[[], datetime]) -> None:
+    def __init__(self, root: Path, now: Callable[[], datetime], alias: Callable[[str], str]) -> None:
         self._outbox = root / "outbox"
         self._sent = root / "sent"
         self._refused = root / "refused"
         self._now = now
+        self._alias = alias
         self._locks = Striped()
         self._leases: dict[str, _Lease] = {}
 
@@ -87,7 +88,7 @@ class Tray:
         except OSError as error:
             if error.errno in _NOT_OURS_TO_READ:
                 return BadOffer(source=_source(name), reasons=(_unopened(tray, name, error),))
-            log.warning("outbox/%s cannot be read now and is looked at again: %s", name, error)
+            log.warning("offer %s cannot be read now and is looked at again: %s", self._alias(_source(name)), error.strerror)
             return None
 
     def fetch(self, source: str, exchange: str) -> Offer:
@@ -97,15 +98,15 @@ class Tray:
             if isinstance(offer, Offer):
                 return offer
             if offer is not None:
-                raise OfferGone(f"what was offered as {source!r} is no good offer now: {offer.reasons[0].en}", source=source)
-        raise OfferGone(f"neither outbox nor sent holds {source!r} any more", source=source)
+                raise OfferGone(f"what was offered is no good offer now ({offer.reasons[0].rule})", source=source)
+        raise OfferGone("neither outbox nor sent holds what was offered any more", source=source)
 
     # ---- leaving
 
     def settle(self, source: str, exchange: str) -> None:
         """``outbox/<name>`` becomes ``sent/<exchange>``; without it, ``sent/<exchange>`` holds the status alone. Raises OfficeUnavailable."""
         name = _name(source)
-        failing = saving(f"outbox/{name} cannot be moved to sent/{exchange}")
+        failing = saving(f"a folder of the outbox cannot be moved to sent/{exchange}")
         with self._locks.of(exchange), failing, folder_at(self._outbox) as tray, folder_at(self._sent) as sent:
             if exists(f"{exchange}/{DOCUMENT}", below=sent):
                 self._turn_away_repeat(source, exchange)
@@ -140,7 +141,11 @@ class Tray:
     def refuse(self, source: str, reasons: Sequence[Reason]) -> None:
         """``outbox/<name>`` becomes ``refused/<name>`` (``<name>~2`` when that is taken) with ``reasons.json``. Raises OfficeUnavailable."""
         name = _name(source)
-        with saving(f"outbox/{name} cannot be moved to refused"), folder_at(self._outbox) as tray, folder_at(self._refused) as refused:
+        with (
+            saving("a folder of the outbox cannot be moved to refused"),
+            folder_at(self._outbox) as tray,
+            folder_at(self._refused) as refused,
+        ):
             if not self._is_leased(tray, name):
                 return
             try:
@@ -221,7 +226,7 @@ def _unopened(tray: int, name: str, error: OSError) -> Reason:
 
 def _offer_at(place: Path, source: str, at: datetime) -> Offer | BadOffer | None:
     """What lies at a place, or None where there is no document. Raises OfficeUnavailable."""
-    with saving(f"{place.name} cannot be read"):
+    with saving("a folder of the outbox, or of sent, cannot be read"):
         try:
             with folder_at(place) as folder:
                 return read_offer(place, folder, source, entries(folder, MAX_ENTRIES), at) if exists(DOCUMENT, below=folder) else None

@@ -88,7 +88,7 @@ class MemoryOffice:
         """Raises OfferGone."""
         offer = self.sent.get(exchange) or self.tray.get(source)
         if not isinstance(offer, Offer):
-            raise OfferGone(f"the office has no {source!r} any more", source=source)
+            raise OfferGone("the office has no such offer any more", source=source)
         return offer
 
     async def settle(self, source: str, exchange: str) -> None:

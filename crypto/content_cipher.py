@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
@@ -33,6 +33,7 @@ STORAGE_KEY_BYTES = 32
 MAX_SMALL = 64 * 1024 * 1024  # one sealed piece is held in memory whole
 _CIPHER_NUMBERS: Final[dict[StorageCipher, int]] = {"aes-256-gcm": 1, "sm4-gcm": 2}
 _SM4_PURPOSE = b"yizhan storage key, sm4-gcm, v1"
+_NAMES_PURPOSE = b"yizhan storage key, digests of names, v1"
 
 
 class ContentTooLong(LocalError):
@@ -129,7 +130,7 @@ class StorageKey:
     random, so one key must seal fewer than 2^32 pieces (SP 800-38D 8.3); keys change yearly.
     """
 
-    __slots__ = ("_aes", "_sm4", "cipher")
+    __slots__ = ("_aes", "_names", "_sm4", "cipher")
 
     def __init__(self, key: bytes, *, cipher: StorageCipher = "aes-256-gcm") -> None:
         """``cipher`` is what seals; both ciphers open. Raises KeyUnusable unless the key is 32 bytes."""
@@ -138,6 +139,7 @@ class StorageKey:
         self.cipher: StorageCipher = cipher
         self._aes = AESGCM(key)
         # SM4 has 128-bit keys: a derived one, so that no two ciphers ever share key bytes.
+        self._names = HKDFExpand(hashes.SHA256(), length=32, info=_NAMES_PURPOSE).derive(key)
         self._sm4 = algorithms.SM4(HKDFExpand(hashes.SM3(), length=16, info=_SM4_PURPOSE).derive(key))
 
     def seal(self, plaintext: bytes, associated: bytes) -> bytes:
@@ -169,6 +171,12 @@ class StorageKey:
             return context.update(body[:-TAG_BYTES]) + context.finalize()
         except InvalidTag as error:
             raise Unverified("a sealed piece does not open", check="tag") from error
+
+    def digest(self, purpose: str, name: str) -> str:
+        """A keyed digest of a name that is only ever compared (hexadecimal): without the key nobody can try names."""
+        mac = hmac.HMAC(self._names, hashes.SHA256())
+        mac.update(purpose.encode() + b"\0" + name.encode("utf-8", "surrogateescape"))
+        return mac.finalize().hex()
 
     def __repr__(self) -> str:
         return f"StorageKey({self.cipher})"

@@ -27,6 +27,7 @@ from gateway.flow.failing import Failing
 from gateway.flow.hot import Hot
 from gateway.flow.journey import Journey
 from gateway.flow.ports import OfficeSystem
+from gateway.flow.private import ALIAS, source_digest
 from gateway.flow.rooms import Rooms
 from gateway.flow.stage import Stage
 from gateway.flow.standing import Standing
@@ -189,7 +190,7 @@ class Gateway:
             blobs=blobs,
             uploads=uploads,
             scratch=SealedScratch(home.data / "scratch", config.storage.scratch_ceiling_mib * MIB, headroom),
-            office=self._office or FolderOffice(home.office),
+            office=self._office or FolderOffice(home.office, alias=lambda source: source_digest(standing, "folder", source)[:ALIAS]),
             link=link,
             tokens=tokens,
             gauges=metrics,

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
-import msgspec
-
 from crypto.errors import Malformed
 from gateway.core.directory import OrganisationEntry
 from gateway.core.errors import BadInput
 from gateway.core.exchange import Direction
 from gateway.core.explain import explain
 from gateway.flow.ports import ExchangeRow
-from gateway.flow.private import Private
+from gateway.flow.private import Private, open_private
 from gateway.home import Home
 from gateway.store.blobs import READ_PIECE, BlobMissing
 from gateway.store.ledger import Ledger
@@ -63,7 +61,7 @@ class Reader:
         """The metadata kept for our own people; None where none was. Raises Unverified."""
         if not row.private:
             return None
-        return msgspec.json.decode(self._storage_key.open(row.private, row.id.encode()), type=Private)
+        return open_private(self._storage_key, row.direction, row.id, row.private)
 
     def title(self, row: ExchangeRow) -> str:
         """The document's title, or nothing."""

@@ -159,13 +159,14 @@ class Delivering:
 
     def _question(self, row: ExchangeRow, transmittal: Transmittal, recipients: tuple[str, ...], at: datetime) -> Question:
         standing = self._rooms.standing
-        document = open_private(standing, row.id, row.private).document
+        private = open_private(standing.storage_key, "out", row.id, row.private)
         assert transmittal.content is not None
         return Question(
             side="send",
-            level=document.level,
+            level=private.document.level,
             urgency=transmittal.urgency,
             metadata_digest=transmittal.content.manifest,
+            parts=private.parts,
             sender=party(standing.directory, standing.organisation),
             recipients=tuple(party(standing.directory, org) for org in recipients),
             at=at,

@@ -15,6 +15,7 @@ from gateway.core.explain import explain
 from gateway.core.leaf import Actor, LeafKind
 from gateway.core.step import Advance, Change, Finish, Schedule, Step, StoredContent, Work
 from gateway.core.transmittal import Transmittal
+from gateway.flow.accounts import Accounts
 from gateway.flow.alone import Alone
 from gateway.flow.leaves import Leaves
 from gateway.flow.office import Desk
@@ -39,6 +40,7 @@ class HandOver:
         self._rooms = rooms
         self._desk = desk
         self._leaves = Leaves(rooms.standing)
+        self._accounts = Accounts(rooms)
         self._stating = Alone()  # two statements that name the same predecessor would prove that we contradict ourselves
 
     # ---- ACCEPTED -> DELIVERED
@@ -90,8 +92,8 @@ class HandOver:
         assert row.own_key is not None
         assert row.transmittal_digest is not None
         return Warm(
-            document=open_private(self._rooms.standing, exchange, row.private).document,
-            key=kept_key(self._rooms.standing, exchange, suite_named(transmittal.suite), row.own_key),
+            document=open_private(self._rooms.standing.storage_key, "in", exchange, row.private).document,
+            key=kept_key(self._rooms.standing, "in", exchange, suite_named(transmittal.suite), row.own_key),
             parts=None,
             transmittal=transmittal,
             transmittal_digest=row.transmittal_digest,
@@ -123,7 +125,7 @@ class HandOver:
             await rooms.office.acknowledge(act, (explain("act/unknown-exchange", exchange=act.exchange),))
             return
         receipts = await rooms.ledger.receipts("in", act.exchange)
-        actor = Actor(id=act.actor, role="clerk", auth="office")
+        actor = Actor(id=await self._accounts.number(act.actor), role="clerk", auth="office")
         try:
             await self._state(
                 Transmittal.from_bytes(row.transmittal),

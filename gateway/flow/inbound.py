@@ -326,7 +326,7 @@ class Inbound:
         )
         private = Private(document=opened.manifest.document)
         changes: tuple[Change, ...] = (
-            self._opening(examined, State.ACCEPTED, now, seal_private(rooms.standing, transmittal.id, private)),
+            self._opening(examined, State.ACCEPTED, now, seal_private(rooms.standing, "in", transmittal.id, private)),
             self._sealed(examined, place, opened.key),
             kept(stated, "in", now),
             Schedule(work=hand_over),
@@ -425,7 +425,7 @@ class Inbound:
             nro=examined.nro,
             envelopes=examined.envelopes,
             content=place,
-            own_key=keep_key(self._rooms.standing, examined.transmittal.id, key) if key else b"",
+            own_key=keep_key(self._rooms.standing, "in", examined.transmittal.id, key) if key else b"",
             expires=parse_time(examined.transmittal.expires),
         )
 

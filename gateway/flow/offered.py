@@ -21,6 +21,7 @@ from gateway.core.manifest import PartEntry
 from gateway.core.policy import Clearance, PartFacts, Party, Question, Verdict
 from gateway.flow.opening import party
 from gateway.flow.ports import Held, Offer, OfferedPart
+from gateway.flow.private import Private
 from gateway.flow.rooms import Rooms
 from gateway.flow.sealing import Copy, Draft
 from gateway.flow.standing import Standing
@@ -44,6 +45,11 @@ class Taken:
         """Policy's permission; only what has it is ever sealed."""
         assert isinstance(self.verdict, Clearance), "internal: an offer without clearance on its way to the seal"
         return self.verdict
+
+    @property
+    def private(self) -> Private:
+        """What is kept of it for our own people, and for asking policy again."""
+        return Private(document=self.document, reasons=tuple(self.verdict.reasons), parts=part_facts(self.copies), source=self.offer.source)
 
     @property
     def draft(self) -> Draft:
@@ -70,15 +76,19 @@ class Earlier:
         return tuple(exchange for exchange, _ in last)
 
 
+def part_facts(copies: Sequence[tuple[OfferedPart, Held]]) -> tuple[PartFacts, ...]:
+    """The parts as policy sees them."""
+    return tuple(
+        PartFacts(name=part.name, media_type=part.media_type, size=part.size, digest=next(iter(held.digests.values())), level=part.level)
+        for part, held in copies
+    )
+
+
 def question(
     document: Document, recipients: Sequence[tuple[str, str]], copies: Sequence[tuple[OfferedPart, Held]], rooms: Rooms, at: datetime
 ) -> Question:
     """What policy is asked about an offer."""
-    standing = rooms.standing
-    parts = tuple(
-        PartFacts(name=part.name, media_type=part.media_type, size=part.size, digest=next(iter(held.digests.values())), level=part.level)
-        for part, held in copies
-    )
+    standing, parts = rooms.standing, part_facts(copies)
     return Question(
         kind="document",
         side="send",

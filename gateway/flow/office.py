@@ -14,7 +14,7 @@ from gateway.core.receipt import Receipt
 from gateway.core.step import Finish, Work
 from gateway.core.transmittal import Transmittal
 from gateway.flow.ports import ExchangeRow, ReceiptRow, RecipientStatus, Status
-from gateway.flow.private import open_private
+from gateway.flow.private import open_private, source_digest
 from gateway.flow.progress import Progress
 from gateway.flow.rooms import Rooms
 
@@ -45,12 +45,14 @@ class Desk:
     # ---- works
 
     def settlement(self, source: str, exchange: str, at: datetime) -> Work:
-        """The offer was taken: it leaves the tray."""
-        return Work(key=f"settle:out:{exchange}", kind="settle", direction="out", exchange=exchange, due=at, detail=source.encode())
+        """The offer was taken: it leaves the tray. People put titles into the names of their folders, so the name waits sealed."""
+        key = f"settle:out:{exchange}"
+        detail = self._rooms.standing.storage_key.seal(source.encode(), key.encode())
+        return Work(key=key, kind="settle", direction="out", exchange=exchange, due=at, detail=detail)
 
     def refusal(self, source: str, exchange: str, reasons: Sequence[Reason], at: datetime) -> Work:
         """The offer will not go; the office shows why. Reasons quote metadata, so they wait sealed."""
-        key = f"refuse:out:{exchange or source}"
+        key = f"refuse:out:{exchange or source_digest(self._rooms.standing, self._rooms.office.name, source)}"
         detail = msgspec.json.encode(_Refusal(source=source, exchange=exchange, reasons=tuple(reasons)))
         return Work(
             key=key,
@@ -95,7 +97,7 @@ class Desk:
 
     async def settle(self, work: Work) -> None:
         """Work "settle"."""
-        source = work.detail.decode()
+        source = self._rooms.standing.storage_key.open(work.detail, work.key.encode()).decode()
         await self._rooms.office.settle(source, work.exchange)
         self.leaving.discard(source)
         self._rooms.finish(Finish(key=work.key))
@@ -104,7 +106,7 @@ class Desk:
         """The same offer once more: the first answer is repeated."""
         row = await self._rooms.ledger.exchange("out", exchange)
         if row is not None and row.transmittal is None and all(passage.state == "REFUSED" for passage in row.passages):
-            private = open_private(self._rooms.standing, exchange, row.private)
+            private = open_private(self._rooms.standing.storage_key, "out", exchange, row.private)
             await self._rooms.office.refuse(source, private.reasons)
         else:
             await self._rooms.office.settle(source, exchange)
@@ -149,7 +151,7 @@ class Desk:
         )
 
     def _status(self, row: ExchangeRow, receipts: Sequence[ReceiptRow]) -> Status:
-        private = open_private(self._rooms.standing, row.id, row.private)
+        private = open_private(self._rooms.standing.storage_key, row.direction, row.id, row.private)
         events: dict[str, list[tuple[str, str, str]]] = {}
         for receipt in receipts:
             stated = Receipt.from_bytes(receipt.body)

@@ -25,7 +25,7 @@ from gateway.flow.leaves import Leaves
 from gateway.flow.offered import Earlier, Taken, attachments, check_recipients, content_digest_of, drop, question
 from gateway.flow.office import Desk
 from gateway.flow.ports import BadOffer, Held, Offer, OfferedPart
-from gateway.flow.private import Private, open_private, seal_private
+from gateway.flow.private import ALIAS, open_private, seal_private, source_digest
 from gateway.flow.progress import Progress, Stand
 from gateway.flow.rooms import Rooms
 from gateway.flow.sealing import Ready, Sealed, Stamped, seal, stamp, token_request
@@ -75,10 +75,14 @@ class Outbound:
             await self._slots.acquire()
             self._at_work.add(offer.source)
             begun += 1
-            task = group.create_task(self._begin(offer), name=f"take {offer.source}")
+            task = group.create_task(self._begin(offer), name=f"take {self._alias(offer.source)}")
             self.running.add(task)
             task.add_done_callback(self.running.discard)
         return begun
+
+    def _alias(self, source: str) -> str:
+        """What stands for an offer in the log: people put titles into the names of their folders."""
+        return source_digest(self._rooms.standing, self._rooms.office.name, source)[:ALIAS]
 
     def _rests(self, source: str) -> bool:
         until = self._resting.get(source)
@@ -98,14 +102,18 @@ class Outbound:
             else:
                 await self.take(offer)
         except PartChanged as error:
-            await self._turn_away(offer.source, (explain_error(error),))
+            await self._turn_away(offer.source, (explain_error(error, at=str(error.facts.get("name", ""))),))
         except BadInput as error:
             await self._turn_away(offer.source, error.facts["reasons"])
         except Exception as error:  # the outermost loop of one offer: it stays in the tray and is looked at again
             self._resting[offer.source] = self._rooms.clock.now() + BAD_OFFER_REST
             known = isinstance(error, (LocalError, RemoteError))
             log.log(
-                logging.WARNING if known else logging.ERROR, "offer %s waits: %s", offer.source, error, exc_info=None if known else error
+                logging.WARNING if known else logging.ERROR,
+                "offer %s waits: %s",
+                self._alias(offer.source),
+                error,
+                exc_info=None if known else error,
             )
         finally:
             self._at_work.discard(offer.source)
@@ -153,7 +161,8 @@ class Outbound:
 
     async def _earlier(self, source: str) -> Earlier:
         """What was sent as this source before, and whether the last of it is still under way."""
-        before = await self._rooms.ledger.taken(self._rooms.office.name, source)
+        office = self._rooms.office.name
+        before = await self._rooms.ledger.taken(office, source_digest(self._rooms.standing, office, source))
         if not before:
             return Earlier(exchanges=(), is_open=False)
         row = await self._rooms.ledger.exchange("out", before[-1][0])
@@ -218,9 +227,9 @@ class Outbound:
             sender_org=standing.organisation,
             sender_gateway=standing.gateway,
             office=self._rooms.office.name,
-            source=offer.source,
+            source=source_digest(standing, self._rooms.office.name, offer.source),
             content_digest=content_digest,
-            private=seal_private(standing, taken.exchange, Private.of(document, verdict)),
+            private=seal_private(standing, "out", taken.exchange, taken.private),
         )
 
     async def _open_cleared(self, prepared: _Prepared) -> None:
@@ -231,7 +240,7 @@ class Outbound:
         opening, taken = prepared.opening, prepared.taken
         self._taken[opening.id] = taken
         works = (
-            self._desk.settlement(opening.source, opening.id, opening.at),
+            self._desk.settlement(taken.offer.source, opening.id, opening.at),
             _seal_work(opening.id, taken.clearance.priority, opening.at),
         )
         try:
@@ -239,7 +248,7 @@ class Outbound:
         except BaseException:
             self._forget(opening.id)
             raise
-        self._desk.leave(opening.source, *works)
+        self._desk.leave(taken.offer.source, *works)
 
     async def _stamp_at_once(self, prepared: _Prepared) -> Stamped | None:
         """The token for what was sealed at once; None where there is none to be had now, and the seal becomes due work."""
@@ -259,9 +268,9 @@ class Outbound:
     async def _open_sealed(self, prepared: _Prepared, stamped: Stamped) -> None:
         """TAKEN and SEALED in one transaction."""
         rooms, at = self._rooms, self._rooms.clock.now()
-        opening, clearance = prepared.opening, prepared.taken.clearance
+        opening, clearance, source = prepared.opening, prepared.taken.clearance, prepared.taken.offer.source
         changes, dues, leaf = self._sealing(opening.id, stamped, clearance, at)
-        dues = (self._desk.settlement(opening.source, opening.id, at), *dues)
+        dues = (self._desk.settlement(source, opening.id, at), *dues)
         step = Step(
             changes=(replace(opening, state=State.SEALED), *changes, *(Schedule(work=due) for due in dues)), leaves=(prepared.leaf, leaf)
         )
@@ -271,7 +280,7 @@ class Outbound:
             await self._discard(stamped.sealed.content)
             raise
         self._keep_hot(prepared.taken, stamped, at)
-        self._desk.leave(opening.source, *dues)
+        self._desk.leave(source, *dues)
 
     def _sealing(
         self, exchange: str, stamped: Stamped, clearance: Clearance, at: datetime
@@ -402,8 +411,8 @@ class Outbound:
         row = await rooms.ledger.exchange("out", exchange)
         if row is None or all(passage.state is not State.TAKEN for passage in row.passages):
             return None
-        offer = await rooms.office.fetch(row.source, exchange)
-        document = open_private(rooms.standing, exchange, row.private).document
+        private = open_private(rooms.standing.storage_key, "out", exchange, row.private)
+        document, offer = private.document, await rooms.office.fetch(private.source, exchange)
         copies = await rooms.stage_out.run(self._copy, offer.parts)
         try:
             if content_digest_of(offer, copies) != row.content_digest:

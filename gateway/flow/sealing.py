@@ -22,11 +22,13 @@ from gateway.core.canonical import format_time
 from gateway.core.content import content_size, zip_chunks
 from gateway.core.directory import Directory
 from gateway.core.document import Document, LevelId, UrgencyId
+from gateway.core.exchange import Direction
 from gateway.core.manifest import Manifest, ManifestSender, PartEntry
 from gateway.core.policy import Clearance
 from gateway.core.step import StoredContent
 from gateway.core.transmittal import ContentRef, DirectoryRef, PolicyRef, Recipient, Role, Sender, Transmittal
 from gateway.flow.ports import BlobWriter, Held
+from gateway.flow.private import bound
 from gateway.flow.progress import Progress
 from gateway.flow.standing import Standing
 
@@ -131,7 +133,7 @@ def seal(draft: Draft, clearance: Clearance, standing: Standing, at: datetime, n
         nro=sign_detached(body, standing.signer(suite), at=at),
         envelopes=envelopes,
         content=content,
-        own_key=keep_key(standing, draft.exchange, key),
+        own_key=keep_key(standing, "out", draft.exchange, key),
     )
 
 
@@ -156,15 +158,15 @@ def stamp(sealed: Sealed, response: bytes, nonce: int, clearance: Clearance, sta
     return Stamped(sealed=sealed, nro=sealed.nro.with_token(token).der, stamped_at=stamped.at)
 
 
-def keep_key(standing: Standing, exchange: str, key: ContentKey) -> bytes:
-    """Our own copy of a content key, under the storage key and bound to its exchange."""
+def keep_key(standing: Standing, direction: Direction, exchange: str, key: ContentKey) -> bytes:
+    """Our own copy of a content key, under the storage key and bound to its exchange and direction."""
     assert key.tag is not None
-    return standing.storage_key.seal(key.key + key.nonce + key.tag, exchange.encode())
+    return standing.storage_key.seal(key.key + key.nonce + key.tag, bound("own-key", direction, exchange))
 
 
-def kept_key(standing: Standing, exchange: str, suite: Suite, own_key: bytes) -> ContentKey:
+def kept_key(standing: Standing, direction: Direction, exchange: str, suite: Suite, own_key: bytes) -> ContentKey:
     """The content key kept by ``keep_key``. Raises Unverified."""
-    raw = standing.storage_key.open(own_key, exchange.encode())
+    raw = standing.storage_key.open(own_key, bound("own-key", direction, exchange))
     split = suite.content_key_length
     return ContentKey(suite=suite, key=raw[:split], nonce=raw[split : split + 12], tag=raw[split + 12 :])
 

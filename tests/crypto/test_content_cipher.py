@@ -200,3 +200,17 @@ def test_limits(monkeypatch):
 def test_any_bytes_are_no_sealed_piece(data):
     with pytest.raises((Malformed, Unverified)):
         StorageKey(STORAGE).open(data, b"")
+
+
+def test_digests_of_names_need_the_key_and_keep_purposes_apart():
+    key, other = StorageKey(b"k" * 32), StorageKey(b"l" * 32)
+    name = key.digest("source", "folder/关于试点的通知")
+    assert name == StorageKey(b"k" * 32, cipher="sm4-gcm").digest("source", "folder/关于试点的通知")
+    assert len(name) == 64
+    others = {
+        other.digest("source", "folder/关于试点的通知"),
+        key.digest("account", "folder/关于试点的通知"),
+        key.digest("source", "folder/"),
+    }
+    assert name not in others
+    assert key.digest("source", "n\udce4me")
