@@ -313,7 +313,7 @@ async def _time(patient: _Patient, now: Callable[[], datetime]) -> AsyncIterator
 
 async def _stamp(patient: _Patient, suite_id: str, url: str, now: Callable[[], datetime]) -> Diagnosis:
     """Ask for a token over fresh bytes, believe it as an arrival would, and compare clocks."""
-    what, suite, over = f"time {url}", suite_named(suite_id), random_bytes(32)
+    what, suite, over = f"time {suite_id} {url}", suite_named(suite_id), random_bytes(32)
     nonce = int.from_bytes(random_bytes(8)) | 1
     client = TimeClient([url])
     try:
