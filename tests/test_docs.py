@@ -134,7 +134,7 @@ def samples() -> dict[str, tuple[str, ...]]:
     """Every name a scrape may show, with its labels."""
     found: dict[str, tuple[str, ...]] = {}
     for name, collector in Metrics()._registry._names_to_collectors.items():
-        found[name] = tuple(collector._labelnames) + (("le",) if name.endswith("_bucket") else ())  # type: ignore[attr-defined]
+        found[name] = tuple(getattr(collector, "_labelnames", ())) + (("le",) if name.endswith("_bucket") else ())
     return found
 
 
@@ -188,7 +188,7 @@ def error_codes() -> set[str]:
 
 
 def readiness_codes() -> set[str]:
-    return set(re.findall(r'NotReady\(code="([a-z-]+)"', text_of(ROOT / "gateway/readings.py")))
+    return set(re.findall(r'Obstacle\(code="([a-z-]+)"', text_of(ROOT / "gateway/flow/rooms.py")))
 
 
 def config_keys() -> set[str]:

@@ -157,6 +157,10 @@ class _Tally(Collector):
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
+    def describe(self) -> Iterable[HistogramMetricFamily]:
+        """The name alone: the registry refuses a second histogram of it."""
+        yield HistogramMetricFamily(self._name, self._documentation)
+
     def collect(self) -> Iterable[HistogramMetricFamily]:
         """The buckets, each with everything below its bound."""
         buckets: list[tuple[str, float]] = []
