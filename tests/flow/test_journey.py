@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from adapters.memory import MemoryOffice
 from crypto.suites import GM_1, INTL_1
 from gateway.core.explain import explain
 from gateway.core.receipt import Receipt
+from gateway.core.step import KeepReceipt
 from gateway.core.transmittal import Transmittal
 from gateway.flow.ports import BadOffer
 from tests.flow.world import Fault, World, receipted
@@ -55,22 +57,42 @@ async def test_receipts_of_one_recipient_form_a_chain(tmp_path):
 
 
 async def test_a_hasty_signature_does_not_fork_the_chain(tmp_path):
-    """A person (or a robot) signs the moment the document appears, before the hand-over is recorded."""
+    """A person (or a robot) signs the moment the document appears, and both statements are about to be recorded at once."""
 
     class Hasty(MemoryOffice):
         async def deliver(self, delivery):
             await super().deliver(delivery)
             self.sign_for(delivery.exchange)
-            acts.append(finance.group.create_task(finance.journey.handover.take_acts()))
-            await asyncio.sleep(0)
+            finance.group.create_task(finance.journey.handover.take_acts())
+
+    class Crossing:
+        """Lets the hand-over be recorded first, and only once the signature is ready too (or does not come)."""
+
+        def __init__(self, journal):
+            self.journal, self.signed, self.handed_over = journal, asyncio.Event(), asyncio.Event()
+
+        def __getattr__(self, name):
+            return getattr(self.journal, name)
+
+        async def record(self, step):
+            events = {change.event for change in step.changes if isinstance(change, KeepReceipt)}
+            if "SignedFor" in events:
+                self.signed.set()
+                await asyncio.wait_for(self.handed_over.wait(), 5)
+            if "ContentHandover" in events:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.signed.wait(), 0.3)
+            recorded = await self.journal.record(step)
+            if "ContentHandover" in events:
+                self.handed_over.set()
+            return recorded
 
     async with World(tmp_path, keys=("office", "finance")) as world:
-        finance, acts = world["finance"], []
-        finance.rooms.office = Hasty()
+        finance = world["finance"]
+        finance.rooms.office, finance.rooms.journal = Hasty(), Crossing(finance.rooms.journal)
         exchange = await world.send()
-        assert acts
         await world.retry()
-        assert await world["office"].state("out", exchange) == "SIGNED_FOR"
+        assert await world["office"].events("out", exchange) == ["ContentConsignment", "ContentHandover", "SignedFor"]
         prevs = [Receipt.from_bytes(row.body).prev for row in await world["office"].receipts("out", exchange)]
         assert len(set(prevs)) == len(prevs), prevs
 
