@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat import asn1
 
 from crypto.ca import IssuingAuthority, Profile, Subject
-from crypto.certificates import Certificate, ChainCache, Trust
+from crypto.certificates import Certificate, Chain, ChainCache, Purpose, Trust, verify_chain
 from crypto.keys import KeySigner, KeyUnwrapper, PrivateKey, PublicKey
 from crypto.pkix import (
     COMMON_NAME,
@@ -260,3 +260,18 @@ def _cached(suite_id: str) -> Pki:
 def pki_for(suite: Suite) -> Pki:
     """The session's PKI of a suite."""
     return _cached(suite.id)
+
+
+def identified(pki: Pki, *more: Extension) -> list[Extension]:
+    """The extensions X509_STRICT wants of any certificate, and ``more``."""
+    keys = Certificate.from_der(pki.intermediate.certificate.der).key_identifier
+    return [extension(x509.AuthorityKeyIdentifier(keys, None, None)), extension(x509.SubjectKeyIdentifier(b"k" * 20)), *more]
+
+
+def check(pki: Pki, *, at: datetime = NOW, now: datetime = NOW, trust: Trust | None = None, holder: Holder | None = None) -> Chain:
+    return verify_chain((holder or pki.office.signing).certificate, trust or pki.trust, at=at, now=now, purpose=Purpose.SIGN)
+
+
+def identified_by(authority: IssuingAuthority, more: list[Extension]) -> list[Extension]:
+    keys = authority.certificate.key_identifier
+    return [extension(x509.AuthorityKeyIdentifier(keys, None, None)), extension(x509.SubjectKeyIdentifier(b"k" * 20)), *more]
