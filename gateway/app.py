@@ -122,7 +122,7 @@ class Gateway:
                 await self._drain(journey)
             await rooms.finish_now()
             if stopped_well:
-                await journey.watching.stopped()
+                await journey.stopped()
             return 0 if stopped_well else 1
 
     async def _until_stopped(self, rooms: Rooms) -> bool:

@@ -18,14 +18,14 @@ from gateway.core.canonical import parse_time
 from gateway.core.cover import Cover
 from gateway.core.errors import AlreadyOpen, NoRoom, ProblemError, TooManyUploads
 from gateway.core.exchange import State
-from gateway.core.explain import Reason
+from gateway.core.explain import Reason, explain
 from gateway.core.leaf import Leaf, LeafKind
 from gateway.core.receipt import EventName
 from gateway.core.step import Change, KeepSealed, OpenExchange, Schedule, Step, StoredContent, Work
 from gateway.core.transmittal import Transmittal
 from gateway.flow.alone import Alone
 from gateway.flow.leaves import Leaves, word
-from gateway.flow.opening import Examined, Opened, Refused, Warm, examine, open_content
+from gateway.flow.opening import Examined, HeldBack, Opened, Refused, Warm, examine, open_content
 from gateway.flow.ports import Answer, ExchangeRow, Pending, ReceiptAnswer, Receipted, SignedReceipt, Upload
 from gateway.flow.private import Private, seal_private
 from gateway.flow.rooms import Rooms
@@ -158,7 +158,7 @@ class Inbound:
         if examined.refusal:
             return await self._refuse(examined, examined.refusal, None, now)
         if examined.hold:
-            return await self._hold(examined, now)
+            return await self._hold(examined, examined.hold, now)
         return None
 
     async def _known(self, examined: Examined, now: datetime) -> Answer | None:
@@ -188,7 +188,7 @@ class Inbound:
             self._leaves.arrived(LeafKind.CONTRADICTION, now, transmittal, row.transmittal_digest or examined.digest),
             self._leaves.arrived(LeafKind.CONTRADICTION, now, transmittal, examined.digest),
         )
-        await self._rooms.record(Step(changes=(), leaves=leaves))
+        await self._taking.complaints.record(transmittal.sender.gateway, *leaves)
         raise ProblemError("duplicate-other", f"exchange {row.id} is known with another transmittal", retryable=False)
 
     async def _note_problem(self, peer: str, error: ProblemError) -> None:
@@ -198,7 +198,7 @@ class Inbound:
             self.on_unknown_directory()
         if error.problem not in TRANSIENT:
             leaf = self._leaves.rejected(self._rooms.clock.now(), peer, error.problem)
-            await self._rooms.record(Step(changes=(), leaves=(leaf,)))
+            await self._taking.complaints.record(peer, leaf)
 
     # ---- large content
 
@@ -255,6 +255,19 @@ class Inbound:
             await self._note_problem(peer, error)
             raise
 
+    async def sweep_uploads(self, idle: float) -> tuple[str, ...]:
+        """Discard uploads nothing came for so many seconds, or whose exchange is known already; the exchanges."""
+        swept = []
+        for upload in self._rooms.uploads.all():
+            exchange = Transmittal.from_bytes(Cover.from_bytes(upload.cover).transmittal).id
+            dead = upload.idle() > idle or await self._rooms.ledger.exchange("in", exchange) is not None
+            if not dead or self._writing.taken(upload.key) or upload.key in self._verifying:
+                continue
+            async with self._writing.under(upload.key):
+                await asyncio.to_thread(upload.discard)
+            swept.append(exchange)
+        return tuple(swept)
+
     # ---- content and the transaction
 
     async def _open_and_accept(
@@ -269,6 +282,10 @@ class Inbound:
         except Refused as error:
             quarantined = await asyncio.to_thread(_quarantine, source, place)
             return await self._refuse(examined, tuple(error.facts["reasons"]), quarantined, now)
+        except HeldBack as error:
+            if not isinstance(source, tuple):
+                await asyncio.to_thread(source.discard)  # type: ignore[union-attr]
+            return await self._hold(examined, tuple(error.facts["reasons"]), now)
         except NoRoom as error:
             raise ProblemError("no-room", str(error), retryable=True) from error
         return await self._accept(examined, opened, stated, kept_at, now)
@@ -316,6 +333,10 @@ class Inbound:
     async def _accept(self, examined: Examined, opened: Opened, stated: Judged, place: StoredContent, now: datetime) -> Answer:
         rooms, transmittal = self._rooms, examined.transmittal
         assert examined.clearance is not None
+        at = rooms.clock.now()
+        if at > transmittal.expires_at:  # opening took its time: ACCEPTED commits only while now is within it
+            await self._discard(place)
+            return await self._refuse(examined, (explain("expired", expires=transmittal.expires),), None, at)
         hand_over = Work(
             key=f"hand-over:in:{transmittal.id}",
             kind="hand-over",
@@ -387,11 +408,11 @@ class Inbound:
             rooms.gauges.refused(reason.rule, transmittal.sender.gateway)
         return Receipted(receipts=(stated.signed,))
 
-    async def _hold(self, examined: Examined, now: datetime) -> Answer:
+    async def _hold(self, examined: Examined, reasons: tuple[Reason, ...], now: datetime) -> Answer:
         """A person must decide; the sender keeps the content and asks again."""
         transmittal = examined.transmittal
         changes = (self._opening(examined, State.HELD, now, b""), self._sealed(examined, None, None))
-        leaf = self._leaves.arrived(LeafKind.HELD, now, transmittal, examined.digest, examined.hold)
+        leaf = self._leaves.arrived(LeafKind.HELD, now, transmittal, examined.digest, reasons)
         with contextlib.suppress(AlreadyOpen):
             await self._rooms.record(Step(changes=changes, leaves=(leaf,)))
         self._rooms.gauges.outcome("in", State.HELD, transmittal.level, transmittal.sender.gateway)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 
 from gateway.flow.delivering import Delivering
 from gateway.flow.handover import HandOver
 from gateway.flow.inbound import Inbound
+from gateway.flow.leftovers import SWEEP_EVERY, Leftovers
 from gateway.flow.office import Desk
 from gateway.flow.outbound import Outbound
 from gateway.flow.rooms import Rooms
@@ -17,6 +19,7 @@ from gateway.flow.watching import CLOCK_RETRY, EXPIRE_EVERY, STAMP_EVERY, Watchi
 
 log = logging.getLogger("yizhan.journey")
 
+COMPLAINTS_EVERY = 5.0  # seconds; a minute of a peer's complaints is summed up no later after its end
 MAX_LOADED = 10_000  # works taken into memory at once; a backlog of more is looked at again with every watch of expiry
 
 
@@ -34,6 +37,7 @@ class Journey:
         self.delivering = Delivering(rooms, self.desk, self.taking)
         self.handover = HandOver(rooms, self.desk)
         self.watching = Watching(rooms, self.delivering, self.handover)
+        self.leftovers = Leftovers(rooms, self.inbound)
         self._enrol()
 
     def _enrol(self) -> None:
@@ -71,6 +75,8 @@ class Journey:
             group.create_task(self._walk_acts(stop), name="acts"),
             group.create_task(self._watch_clock(stop), name="clock"),
             group.create_task(self._watch_expiry(stop), name="expiry"),
+            group.create_task(self._watch_complaints(stop), name="complaints"),
+            group.create_task(self._watch_leftovers(stop), name="leftovers"),
         )
         await asyncio.wait(tasks)
 
@@ -106,6 +112,24 @@ class Journey:
             if self._more_due:
                 await self._fill()
             await rest(stop, EXPIRE_EVERY)
+
+    async def _watch_complaints(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await self.watching.attempt("complaints", self.taking.complaints.sum_up)
+            await rest(stop, COMPLAINTS_EVERY)
+
+    async def _watch_leftovers(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await self.watching.attempt("leftovers", self.leftovers.sweep)
+            except OSError:  # a folder of the store that cannot be read stops nothing that matters
+                log.exception("sweeping leftovers")
+            await rest(stop, SWEEP_EVERY)
+
+    async def stopped(self) -> None:
+        """The last words of this run: what peers were not written down for, then the leaf that says it stopped."""
+        await self.watching.attempt("complaints", partial(self.taking.complaints.sum_up, now=True))
+        await self.watching.stopped()
 
 
 async def rest(stop: asyncio.Event, seconds: float) -> None:

@@ -56,6 +56,12 @@ class Refused(RemoteError):
     code = "refused"
 
 
+class HeldBack(RemoteError):
+    """What was found in the content calls for a person. Fact: ``reasons``."""
+
+    code = "held-back"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examined:
     """A transmittal whose checks 1 to 8 hold; its content has not been looked at."""
@@ -149,7 +155,7 @@ def examine(cover: Cover, peer: str, standing: Standing, now: datetime) -> Exami
 
 
 def open_content(examined: Examined, chunks: Iterator[bytes], standing: Standing, now: datetime) -> Opened:
-    """Checks 10 to 12, in one pass over the ciphertext. Raises ProblemError("ciphertext-mismatch") or Refused."""
+    """Checks 10 to 12, in one pass over the ciphertext. Raises ProblemError("ciphertext-mismatch"), Refused, HeldBack."""
     content = examined.transmittal.content
     if content is None:
         raise ProblemError("malformed", "a document without content", retryable=False)
@@ -182,6 +188,8 @@ def open_content(examined: Examined, chunks: Iterator[bytes], standing: Standing
     verdict = decide(standing.policy, _question_with_parts(examined, watch.manifest, standing, now))
     if isinstance(verdict, Refusal):
         raise Refused("policy refuses what was found in the content", reasons=verdict.reasons)
+    if isinstance(verdict, Hold):
+        raise HeldBack("policy wants a person to decide about what was found in the content", reasons=verdict.reasons)
     kept = tuple((entry, b"".join(data)) for entry, data in watch.kept) if watch.keep else None
     return Opened(manifest=watch.manifest, key=key, parts=kept, size=size)
 

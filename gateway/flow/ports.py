@@ -272,6 +272,10 @@ class Ledger(Protocol):
         """(exchange, recipient) whose exchange's ``expires`` lies before that moment and whose passage is in one of the states."""
         ...
 
+    async def unnamed_blobs(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of these blobs that belong to no exchange."""
+        ...
+
     async def kept(self, shelf: str, name: str) -> bytes | None: ...
     async def remembered(self, name: str) -> str | None: ...
     async def leaves(self, exchange: str) -> tuple[tuple[int, bytes], ...]:
@@ -311,6 +315,10 @@ class Blobs(Protocol):
 
     def read(self, name: str, offset: int = 0) -> Iterator[bytes]: ...
     def remove(self, name: str) -> None: ...
+    def older_than(self, seconds: float) -> Iterator[str]:
+        """Names of blobs that have had their name for longer than that, by the file system's own clock."""
+        ...
+
     def check_room(self) -> None:
         """Raises NoRoom when no new content may come. A question to the file system alone: may be asked on the event loop."""
         ...
@@ -323,6 +331,10 @@ class Upload(Protocol):
     cover: bytes
     offset: int  # bytes on disk and synced or about to be
     size: int
+
+    def idle(self) -> float:
+        """Seconds since the last byte came, by the file system's own clock."""
+        ...
 
     def write(self, data: bytes) -> None: ...
     def sync(self) -> int:
@@ -345,6 +357,10 @@ class Uploads(Protocol):
     """Open uploads by key (TLS peer and transmittal digest). Blocking: called off the event loop."""
 
     def open(self, key: str) -> Upload | None: ...
+    def all(self) -> tuple[Upload, ...]:
+        """Every open upload, from memory."""
+        ...
+
     def begin(self, key: str, cover: bytes, size: int) -> Upload:
         """Raises NoRoom, TooManyUploads."""
         ...

@@ -15,6 +15,7 @@ from gateway.core.leaf import LeafKind
 from gateway.core.receipt import Receipt
 from gateway.core.step import Advance, Change, Finish, Schedule, Step, Work
 from gateway.core.transmittal import Transmittal
+from gateway.flow.complaints import Complaints
 from gateway.flow.leaves import Leaves
 from gateway.flow.office import Desk
 from gateway.flow.ports import ReceiptAnswer, SignedReceipt
@@ -74,6 +75,7 @@ class Taking:
         self._rooms = rooms
         self._desk = desk
         self._leaves = Leaves(rooms.standing)
+        self.complaints = Complaints(rooms)
 
     async def take_all(self, peer: str, receipts: Sequence[SignedReceipt]) -> tuple[ReceiptAnswer, ...]:
         """Receipts a peer sent, judged in one hop and kept in one transaction, answered one by one."""
@@ -170,7 +172,7 @@ class Taking:
         log.warning("receipt %s from %s refused: %s", name, peer, error)
         code = error.problem if isinstance(error, ProblemError) else str(error.code)
         leaf = self._leaves.leaf(LeafKind.NOT_ENTITLED, self._rooms.clock.now(), "refused", object=name, reason=code, src=peer)
-        await self._rooms.record(Step(changes=(), leaves=(leaf,)))
+        await self.complaints.record(peer, leaf)
         self._rooms.gauges.refused(code, peer)
         return ReceiptAnswer(digest=name, code=code, retryable=isinstance(error, ProblemError) and error.retryable)
 

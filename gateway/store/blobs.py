@@ -2,7 +2,7 @@
 
 A blob is written to ``growing/``, synced, renamed into its folder, and the folder synced; only then may a transaction name it. A crash
 before the rename leaves a file in ``growing/`` that the next start removes; a crash between rename and transaction leaves a blob nobody
-names, which fsck reports and nothing reads.
+names, which fsck reports, nothing reads, and the flow sweeps away an hour later.
 
     blobs/growing/<name>       being written
     blobs/<2 hex>/<name>       complete, insert-only
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -97,6 +98,7 @@ class FolderBlobs:
     def adopt(self, path: Path, name: str) -> str:
         """Make a synced file on this disk a blob of that name. Durable on return."""
         target = self.path(name)
+        os.utime(path)  # its age counts from here, however long its bytes took to come
         path.replace(target)
         sync_folder(target.parent)
         return name
@@ -113,6 +115,14 @@ class FolderBlobs:
         """Destroy a blob nothing names any more; one that is gone already is no error."""
         with suppress(FileNotFoundError):
             self.path(name).unlink()
+
+    def older_than(self, seconds: float) -> Iterator[str]:
+        """Names of blobs that have had their name for longer than that."""
+        before = time.time() - seconds
+        for shelf in range(256):
+            with os.scandir(self._folder / f"{shelf:02x}") as listing:
+                old = [entry.name for entry in listing if _NAME.fullmatch(entry.name) and entry.stat().st_mtime < before]
+            yield from old
 
     def check_room(self) -> None:
         """Raises NoRoom when no new content may come."""

@@ -120,6 +120,14 @@ class Ledger:
         """All work, soonest first, whether due yet or not."""
         return tuple(_work(row) for row in await self._rows(self._ask.due, limit))
 
+    async def unnamed_blobs(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of these blobs that belong to no exchange."""
+
+        def read() -> tuple[str, ...]:
+            return tuple(name for name in names if not self._all(self._ask.blob, name))
+
+        return await self._desk.ask(read)  # type: ignore[no-any-return]
+
     async def kept(self, shelf: str, name: str) -> bytes | None:
         """The bytes on a shelf under a name."""
         question = (self._ask.token, int(name)) if shelf == "token" else (self._ask.kept, shelf, name)

@@ -45,6 +45,7 @@ class Questions:
             sealed.outerjoin(contents, _joined(contents, sealed))
         )
         self.content = self._text(placed.where(same(sealed, "direction", "exchange")))
+        self.blob = self._text(_first(select(sealed.c.blob).where(same(sealed, "blob")), _ONE))
         of_source = OUTBOUND_OFFER & same(exchanges, "office", "source")
         self.taken = self._text(select(exchanges.c.id, exchanges.c.content_digest).where(of_source).order_by(exchanges.c.seq))
         receipt = _without(receipts, "seq", "digest_key").order_by(receipts.c.seq)

@@ -139,6 +139,9 @@ sealed = Table(
     _of_exchange(child="sealed"),
 )
 
+# Few exchanges have a blob; the sweep of leftovers asks for each.
+Index("sealed_blob", sealed.c.blob, sqlite_where=sealed.c.blob.is_not(None), postgresql_where=sealed.c.blob.is_not(None))
+
 envelopes = Table(
     "envelopes",
     metadata,

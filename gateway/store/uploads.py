@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -49,7 +50,8 @@ class UploadFile:
         self._synced = durable
         self._path = uploads.folder / f"{stem}.part"
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        os.ftruncate(self._descriptor, durable)
+        if os.fstat(self._descriptor).st_size != durable:  # else left alone: it would look as if bytes had come
+            os.ftruncate(self._descriptor, durable)
         self._offset_descriptor = os.open(uploads.folder / f"{stem}.offset", os.O_WRONLY | os.O_CREAT, 0o600)
 
     def write(self, data: bytes) -> None:
@@ -95,6 +97,10 @@ class UploadFile:
         """Leave no trace. Harmless twice."""
         if self.close():
             self._uploads.remove(self._stem)
+
+    def idle(self) -> float:
+        """Seconds since the last byte came."""
+        return time.time() - os.fstat(self._descriptor).st_mtime if self._descriptor >= 0 else 0.0
 
     def close(self) -> bool:
         """Let go of the files, which stay; whether they were held."""
@@ -156,13 +162,10 @@ class FolderUploads:
             self._open[key] = upload
             return upload
 
-    def sweep(self, before: float) -> int:
-        """Discard uploads whose last byte came before that moment (seconds since 1970); how many."""
+    def all(self) -> tuple[UploadFile, ...]:
+        """Every open upload."""
         with self._lock:
-            stale = [upload for upload in self._open.values() if self._touched(_stem(upload.key)) < before]
-            for upload in stale:
-                upload.discard()
-            return len(stale)
+            return tuple(self._open.values())
 
     def close(self) -> None:
         """Let go of every file; the uploads go on after the next start."""
@@ -210,9 +213,6 @@ class FolderUploads:
         except (FileNotFoundError, ValueError):
             return 0
         return min(noted, (self.folder / f"{stem}.part").stat().st_size)
-
-    def _touched(self, stem: str) -> float:
-        return (self.folder / f"{stem}.part").stat().st_mtime
 
 
 def _stem(key: str) -> str:

@@ -122,3 +122,21 @@ except NoRoom as error:
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == "no room 0\n"
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 100_000
+
+
+def test_the_age_of_a_blob_counts_from_its_name(tmp_path, blobs):
+    """An upload may have taken days; adopted now, it is new."""
+    first = blobs.create(3)
+    first.write(b"abc")
+    name = first.finish()
+    upload = tmp_path / "upload"
+    upload.write_bytes(b"xyz")
+    os.utime(upload, (1, 1))
+    adopted = blobs.adopt(upload, "ab" * 16)
+    assert set(blobs.older_than(-60)) == {name, adopted}
+    assert list(blobs.older_than(3600)) == []
+    os.utime(blobs.path(name), (1, 1))
+    assert list(blobs.older_than(3600)) == [name]
+    (blobs.path(name).parent / "stray").write_bytes(b"")
+    os.utime(blobs.path(name).parent / "stray", (1, 1))
+    assert list(blobs.older_than(3600)) == [name], "what has no name of ours is fsck's to tell"

@@ -73,6 +73,14 @@ async def test_content_in_a_blob_is_named(both):
     assert (await ledger.exchange("out", paper.id)).content == content
 
 
+async def test_blobs_no_exchange_names(both):
+    journal, ledger = both
+    paper = Paper(blob="ab" * 16)
+    await record(journal, paper.take(), paper.seal())
+    assert await ledger.unnamed_blobs(("cd" * 16, "ab" * 16, "ef" * 16)) == ("cd" * 16, "ef" * 16)
+    assert await ledger.unnamed_blobs(()) == ()
+
+
 async def test_offers_of_one_source_oldest_first(both):
     journal, ledger = both
     papers = [Paper(source="tray/1", content=bytes([number])) for number in range(3)]

@@ -162,12 +162,22 @@ def test_an_offset_beyond_the_bytes_is_cut_down(tmp_path):
     assert again.offset == 1
 
 
-def test_uploads_nobody_continues_are_swept(tmp_path):
+def test_an_upload_says_how_long_nothing_came_also_after_a_restart(tmp_path):
     home = uploads(tmp_path)
     upload = home.begin(KEY, b"", 4)
-    touched = next(home.folder.glob("*.part")).stat().st_mtime
-    assert home.sweep(touched - 1) == 0
-    assert home.sweep(touched + 1) == 1
-    assert home.open(KEY) is None
-    upload.discard()
+    upload.write(b"ab")
+    upload.sync()
+    assert home.all() == (upload,)
+    assert 0 <= upload.idle() < 60
+    file = next(home.folder.glob("*.part"))
+    long_ago = file.stat().st_mtime - 1000
+    os.utime(file, (long_ago, long_ago))
+    assert 1000 <= upload.idle() < 1060
+    home.close()
+    (again,) = uploads(tmp_path).all()
+    assert again.idle() >= 1000, "a restart is no byte"
+    again.write(b"c")
+    assert again.idle() < 60
+    again.discard()
+    assert again.idle() == 0.0
     assert list(home.folder.iterdir()) == []

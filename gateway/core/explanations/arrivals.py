@@ -18,6 +18,12 @@ ARRIVALS: dict[str, Text] = {
         fix="The problem word says which; retryable ones are tried again by themselves.",
         fix_zh="请查看问题代码；可重试的会自动重试。",
     ),
+    "held-back": Text(
+        zh="收文内容须由人工决定",
+        en="what was found in the content calls for a person",
+        fix="Each reason says what a person must decide.",
+        fix_zh="请按各条理由由人工决定。",
+    ),
     "refused": Text(zh="公文被拒收", en="the document was refused", fix="Each reason says what mends it.", fix_zh="请按各条理由改正。"),
     "malformed": Text(zh="数据不符合格式", en="these bytes are not of the format they claim", fix=_THEIRS, fix_zh=_THEIRS_ZH),
     "unverified": Text(
