@@ -112,7 +112,8 @@ def question(
 def _recipient(standing: Standing, org: str, at: datetime) -> Party:
     """A recipient as policy sees it: of its suites only those in which something may be encrypted to it now. Raises NotListed, CrlStale."""
     known = party(standing.directory, org)
-    return replace(known, suites=tuple(suite for suite in known.suites if _reachable(standing, org, suite_named(suite), at)))
+    usable = tuple(suite for suite in known.suites if _reachable(standing, org, suite_named(suite), at))
+    return known if usable == known.suites else replace(known, suites=usable)
 
 
 def _reachable(standing: Standing, org: str, suite: Suite, at: datetime) -> bool:
