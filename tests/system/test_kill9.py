@@ -1,4 +1,6 @@
-"""No loss, never twice: two real gateways, the receiver killed with SIGKILL at random moments while documents flow."""
+"""No loss, never twice: two real gateways, the receiver killed with SIGKILL at random moments while documents flow, and now and then
+the sender too.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +33,10 @@ def test_two_hundred_documents_and_twenty_kills(tmp_path):
             time.sleep(chance.random() * 0.8)
             town.kill("finance")
             town.start("finance", ready=chance.random() < 0.8)
+            if kill % 6 == 5:
+                town.kill("office")
+                town.start("office", ready=False)
+        town.city.wait_ready("office")
         town.city.wait_ready("finance")
         town.wait(lambda: len(town.finance.inbox()) >= DOCUMENTS, "every document in the inbox", 60)
         town.wait(lambda: states(town) == ["DELIVERED"] * DOCUMENTS, "every sender's status", 60)
