@@ -27,7 +27,8 @@ from gateway.flow.standing import Standing
 from gateway.net.problems import PROBLEMS
 from tests.crypto.pki import make_pki
 from tests.flow.test_time import NO_ROUTE, PAIR, unreached
-from tests.flow.world import Fault, World, flipped, receipted
+from tests.flow.wire import Fault, flipped
+from tests.flow.world import World, receipted
 
 
 class Stranger:

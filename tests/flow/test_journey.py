@@ -15,7 +15,8 @@ from gateway.core.receipt import Receipt
 from gateway.core.step import KeepReceipt
 from gateway.core.transmittal import Transmittal
 from gateway.flow.ports import BadOffer
-from tests.flow.world import Fault, World, receipted
+from tests.flow.wire import Fault
+from tests.flow.world import World, receipted
 
 MIB = 1024 * 1024
 

@@ -16,7 +16,8 @@ from gateway.core.receipt import Receipt
 from gateway.core.transmittal import Transmittal
 from gateway.flow.ports import Receipted, SignedReceipt
 from gateway.flow.witness import issue
-from tests.flow.world import Fault, World
+from tests.flow.wire import Fault
+from tests.flow.world import World
 
 
 def signed(row):

@@ -10,7 +10,8 @@ import pytest
 
 from gateway.core.retry import MAX_ATTEMPTS
 from gateway.core.step import Schedule, Step, Work
-from tests.flow.world import Fault, World
+from tests.flow.wire import Fault
+from tests.flow.world import World
 
 PAIR = ("office", "finance")
 

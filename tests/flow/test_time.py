@@ -13,7 +13,8 @@ from gateway.core.exchange import State
 from gateway.core.receipt import Receipt
 from gateway.core.retry import MAX_ATTEMPTS
 from tests.flow.test_receipts import Stingy, hand, signed
-from tests.flow.world import Fault, World
+from tests.flow.wire import Fault
+from tests.flow.world import World
 
 PAIR = ("office", "finance")
 MINUTE = timedelta(minutes=1)

@@ -10,7 +10,8 @@ import pytest
 
 from gateway.core.errors import NoRoom, ProblemError, TooManyUploads
 from tests.flow.test_time import LIFE, PAIR
-from tests.flow.world import Fault, World
+from tests.flow.wire import Fault
+from tests.flow.world import World
 
 MIB = 1024 * 1024
 LARGE = random.Random(11).randbytes(3 * MIB + 4321)
