@@ -36,6 +36,8 @@ DOCUMENT: Final = "document.json"
 REFUSED: Final = ".refused"
 
 _RESERVED: Final = re.compile(r"(document\.json|status\.json|reasons\.json|(signed|returned)(\..*)?|\..*)", re.IGNORECASE | re.DOTALL)
+MAX_FILE_NAME: Final = 255  # bytes, of every file system we may meet; a part's name may fill it
+_MAX_ENDING: Final = 16
 _GROWING: Final = re.compile(r"\.[0-9a-f-]{36}\.[0-9]+-[0-9]+\.part")
 _OPEN_FILES: Final = 32  # written and not yet synced; synced together they cost little more than one
 
@@ -157,12 +159,23 @@ def _sync_all(written: list[int]) -> None:
 
 
 def _file_name(name: str, taken: dict[str, PartEntry]) -> str:
-    """The part's name on disk: its own, unless that would pass for something of ours."""
-    file = "_" + name if _RESERVED.fullmatch(name) else name
+    """The part's name on disk: its own, unless that would pass for something of ours or is taken."""
     names = {each.casefold() for each in taken}
-    while file.casefold() in names:
-        file = "_" + file
+    file, marks = name, ""
+    while _RESERVED.fullmatch(file) or file.casefold() in names:
+        marks += "_"
+        file = marks + _cut(name, MAX_FILE_NAME - len(marks))
     return file
+
+
+def _cut(name: str, most: int) -> str:
+    """A name within so many bytes; what is cut is the end of its stem, so that it still opens with the right program."""
+    raw = name.encode()
+    if len(raw) <= most:
+        return name
+    stem, dot, ending = name.rpartition(".")
+    tail = (dot + ending).encode() if stem and len(ending.encode()) <= _MAX_ENDING else b""
+    return (raw[: len(raw) - len(tail)][: most - len(tail)]).decode(errors="ignore") + tail.decode()
 
 
 def _document_fields(delivery: Delivery, files: dict[str, PartEntry]) -> dict[str, Any]:

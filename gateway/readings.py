@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from crypto.certificates import Certificate
+from gateway.flow.ports import CheckpointRow
 from gateway.flow.rooms import Rooms
 from gateway.home import Home
 from gateway.net import metrics
@@ -41,7 +42,8 @@ class Readings:
         checkpoint = await rooms.ledger.latest_checkpoint()
         return metrics.Readings(
             queues=self._queues(now),
-            log_sizes={f"{rooms.standing.gateway}": checkpoint.size} if checkpoint else {},
+            log_sizes={_origin(checkpoint): checkpoint.size} if checkpoint else {},
+            open_uploads=len(rooms.uploads.all()),
             certificate_days={
                 name: (certificate.not_after - now).total_seconds() / DAY for name, certificate in self._certificates.items()
             },
@@ -58,3 +60,8 @@ class Readings:
                 depth=depth + (known.depth if known else 0), oldest_seconds=max(age, known.oldest_seconds if known else 0.0)
             )
         return queues
+
+
+def _origin(checkpoint: CheckpointRow) -> str:
+    """Whose log it is: the first line of the note (C2SP tlog-checkpoint)."""
+    return checkpoint.note.split(b"\n", 1)[0].decode()

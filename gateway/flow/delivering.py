@@ -154,7 +154,9 @@ class Delivering:
         verdict = decide(standing.policy, self._question(row, transmittal, recipients, at))
         if isinstance(verdict, Clearance):
             return True
-        await self._stop(work, recipients, verdict, at)
+        to = await self._stop(work, recipients, verdict, at)
+        for _ in recipients:
+            rooms.gauges.outcome("out", to, transmittal.level, work.peer)
         return False
 
     def _question(self, row: ExchangeRow, transmittal: Transmittal, recipients: tuple[str, ...], at: datetime) -> Question:
@@ -177,7 +179,7 @@ class Delivering:
             stamped=True,
         )
 
-    async def _stop(self, work: Work, recipients: tuple[str, ...], verdict: Hold | Refusal, at: datetime) -> None:
+    async def _stop(self, work: Work, recipients: tuple[str, ...], verdict: Hold | Refusal, at: datetime) -> State:
         self._rooms.hot_out.drop(work.exchange)
         to = State.HELD if isinstance(verdict, Hold) else State.REFUSED
         advances = tuple(
@@ -187,6 +189,7 @@ class Delivering:
         leaf = self._leaves.redecided(at, work.exchange, verdict)
         await self._rooms.record(Step(changes=(*advances, Finish(key=work.key), Schedule(work=report)), leaves=(leaf,)))
         self._rooms.agenda.add(report)
+        return to
 
     # ---- no final answer
 

@@ -141,6 +141,7 @@ class Outbound:
         check_recipients(rooms.standing, offer)
         try:
             earlier = await self._earlier(offer.source)
+            begun = rooms.clock.monotonic()
             prepared = await rooms.stage_out.run(self._prepare, offer, earlier, at)
         except AlreadyOpen as known:
             await self._desk.settle_again(offer.source, known.exchange)
@@ -148,7 +149,7 @@ class Outbound:
         opening, taken = prepared.opening, prepared.taken
         try:
             if isinstance(prepared.verdict, Clearance):
-                await self._open_cleared(prepared)
+                await self._open_cleared(prepared, begun)
             else:
                 await self._open_without_clearance(opening, leaf_reasons=prepared.verdict, leaf=prepared.leaf, offer=offer, at=at)
         except AlreadyOpen as known:
@@ -232,9 +233,10 @@ class Outbound:
             private=seal_private(standing, "out", taken.exchange, taken.private),
         )
 
-    async def _open_cleared(self, prepared: _Prepared) -> None:
+    async def _open_cleared(self, prepared: _Prepared, begun: float) -> None:
         stamped = await self._stamp_at_once(prepared)
         if stamped is not None:
+            self._rooms.gauges.latency("seal", self._rooms.clock.monotonic() - begun)
             await self._open_sealed(prepared, stamped)
             return
         opening, taken = prepared.opening, prepared.taken
@@ -249,6 +251,12 @@ class Outbound:
             self._forget(opening.id)
             raise
         self._desk.leave(taken.offer.source, *works)
+        self._count(opening.recipients, State.TAKEN, opening.level)
+
+    def _count(self, recipients: Sequence[str], state: State, level: str) -> None:
+        """Passages that reached a state before anybody's gateway had a part in it."""
+        for _ in recipients:
+            self._rooms.gauges.outcome("out", state, level, "")
 
     async def _stamp_at_once(self, prepared: _Prepared) -> Stamped | None:
         """The token for what was sealed at once; None where there is none to be had now, and the seal becomes due work."""
@@ -281,6 +289,8 @@ class Outbound:
             raise
         self._keep_hot(prepared.taken, stamped, at)
         self._desk.leave(source, *dues)
+        for state in (State.TAKEN, State.SEALED):
+            self._count(opening.recipients, state, opening.level)
 
     def _sealing(
         self, exchange: str, stamped: Stamped, clearance: Clearance, at: datetime
@@ -322,7 +332,7 @@ class Outbound:
             works = (self._desk.refusal(offer.source, opening.id, reasons, at),)
         await self._rooms.record(Step(changes=(opening, *(Schedule(work=work) for work in works)), leaves=(leaf,)))
         self._desk.leave(offer.source, *works)
-        self._rooms.gauges.outcome("out", opening.state, opening.level, "")
+        self._count(opening.recipients, opening.state, opening.level)
         for reason in reasons:
             self._rooms.gauges.refused(reason.rule, "")
 
@@ -359,6 +369,7 @@ class Outbound:
             await self._discard(stamped.sealed.content)
             raise
         self._keep_hot(taken, stamped, at)
+        self._count([org for org, _ in stamped.sealed.envelopes], State.SEALED, stamped.sealed.transmittal.level)
         self._forget(work.exchange)
         rooms.agenda.add_all(dues)
 
@@ -448,7 +459,7 @@ class Outbound:
         try:
             await rooms.record(Step(changes=(*advances, Finish(key=work.key), Schedule(work=report)), leaves=(leaf,)))
             rooms.agenda.add(report)
-            rooms.gauges.outcome("out", to, row.level, "")
+            self._count([passage.recipient for passage in row.passages], to, row.level)
         except Superseded:
             await rooms.record(Step(changes=(Finish(key=work.key),)))
         self._forget(exchange)

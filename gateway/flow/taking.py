@@ -203,8 +203,7 @@ class Taking:
         ready = self._rooms.hot_out.get(recording.exchange)
         for one in recording.judged:
             target = MOVES[one.receipt.event].target
-            level = ready.stamped.sealed.transmittal.level if ready else ""
-            self._rooms.gauges.outcome("out", target, level, one.receipt.by.gateway)
+            self._rooms.gauges.outcome("out", target, one.level, one.receipt.by.gateway)
             if ready is not None:
                 ready.progress.stated(one.receipt, target, at)
         self._rooms.agenda.add(recording.report)
@@ -220,7 +219,7 @@ class Taking:
         assert row is not None
         states = {passage.recipient: passage.state for passage in row.passages}
         changes: list[Change] = []
-        leaves = []
+        leaves, moved = [], []
         for one in judged:
             state = states[one.receipt.recipient or ""]
             kind, outcome = LeafKind.RECEIPT, "taken-in"
@@ -229,6 +228,7 @@ class Taking:
                 if after is not state:
                     changes.append(self._move(one.receipt, at))
                     states[one.receipt.recipient or ""] = after
+                    moved.append((after, one))
                 else:
                     outcome = "implied"
             except Impossible:
@@ -237,3 +237,5 @@ class Taking:
             changes.append(kept(one, "out", at))
             leaves.append(self._leaves.receipt(kind, at, one.receipt, one.digest, outcome))
         await self._rooms.record(Step(changes=(*changes, *closing), leaves=tuple(leaves)))
+        for after, one in moved:
+            self._rooms.gauges.outcome("out", after, one.level, one.receipt.by.gateway)

@@ -33,6 +33,7 @@ class Judged:
     receipt: Receipt
     digest: str
     signed: SignedReceipt
+    level: str = ""  # of its exchange, where another's was judged: for counting
 
 
 def new_id(at: datetime) -> str:
@@ -93,7 +94,7 @@ def judge(
         raise ProblemError("signer-not-listed", f"the certificate is not listed for {receipt.by.org}", retryable=True)
     signature.verify(signed.body)
     standing.chains.verify(signature.certificate, at=now, now=now, purpose=Purpose.SIGN)
-    return Judged(receipt=receipt, digest=digest(suite.digest, signed.body), signed=signed)
+    return Judged(receipt=receipt, digest=digest(suite.digest, signed.body), signed=signed, level=transmittal.level)
 
 
 def kept(judged: Judged, direction: str, at: datetime) -> KeepReceipt:

@@ -319,6 +319,23 @@ async def test_a_part_cannot_answer_for_our_people(world: FolderWorld):
     assert {"_SIGNED", "__SIGNED", "普通.txt"} <= set(files)
 
 
+async def test_reserved_names_of_full_length_are_delivered(world: FolderWorld):
+    """A name may fill what a file system takes; with our mark before it, its stem gives way and its ending stays."""
+    marked = "signed." + "签" * 81 + "a.pdf"
+    long = (marked, "_signed." + "签" * 81 + ".pdf", "RETURNED." + "签" * 82)
+    assert all(len(name.encode()) == 255 for name in long)
+    parts = [(name, b"%d" % number) for number, name in enumerate(long)]
+    await world.office.deliver(delivery(parts=parts))
+    assert world.delivered(EXCHANGE) == dict(parts)
+    assert await acts(world.office) == []
+    files = [each["file"] for each in world.json("inbox", EXCHANGE, "document.json")["files"]]
+    assert all(len(file.encode()) <= 255 for file in files)
+    assert len({file.casefold() for file in files}) == len(files)
+    assert files[0] == "_signed." + "签" * 81 + ".pdf"
+    assert files[1].startswith("__signed.")
+    assert files[1].endswith("签.pdf")
+
+
 async def test_the_delivered_folder_says_what_it_is(world: FolderWorld):
     await world.office.deliver(delivery())
     fields = world.json("inbox", EXCHANGE, "document.json")
