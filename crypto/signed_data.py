@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from cryptography.hazmat import asn1
@@ -23,8 +24,9 @@ from crypto.certificates import Certificate
 from crypto.digests import digest_raw
 from crypto.errors import Malformed, Unverified
 from crypto.keys import Signer
-from crypto.pkix import AlgorithmIdentifier, digest_oid, pkix_time, signature_oid, tlv, utc
-from crypto.suites import SUITES, Suite
+from crypto.pkix import tlv, utc
+from crypto.signed_moulds import MOULDS, attributes_der, signed_data_der
+from crypto.suites import Suite
 
 MAX_SIGNED_DATA: Final = 64 * 1024  # certificate up to 16 KiB, token with the authority's certificates, the rest 1 KiB
 MAX_TOKEN: Final = 32 * 1024  # a token with a chain of three certificates takes about 6 KiB
@@ -60,7 +62,8 @@ class SignedData:
 
     def with_token(self, token: bytes) -> SignedData:
         """The same signature with this token in the place of any before it. Raises Malformed."""
-        der = _assemble(self.certificate, _attributes(self), self.signature, _checked_token(token))
+        tlv(token)  # one DER element, or the structure around it would be none
+        der = signed_data_der(self.certificate, self.attributes, self.signature, _checked_token(token))
         return replace(self, token=token, der=der)
 
     @property
@@ -77,7 +80,7 @@ class SignedData:
         """
         if digest_raw(self.suite.digest, message) != self.message_digest:
             raise Unverified("the signature is over another message", check="message-digest")
-        if digest_raw(self.suite.digest, self.certificate.der) != self.certificate_digest:
+        if _digest_of(self.certificate) != self.certificate_digest:
             raise Unverified("the signature is for another certificate", check="certificate-reference")
         self.certificate.public_key.verify(self.signature, self.attributes)
 
@@ -85,21 +88,20 @@ class SignedData:
 def sign_detached(message: bytes, signer: Signer, *, at: datetime) -> SignedData:
     """The signature of one signer over a message that stands elsewhere; ``at`` is stated in whole seconds."""
     certificate, suite = signer.certificate, signer.suite
-    unsigned = SignedData(
+    certificate_digest = _digest_of(certificate)
+    signing_time, message_digest = utc(at).replace(microsecond=0), digest_raw(suite.digest, message)
+    attributes = attributes_der(suite, signing_time, message_digest, certificate_digest)
+    signature = signer.sign(attributes)
+    return SignedData(
         certificate=certificate,
-        certificate_digest=digest_raw(suite.digest, certificate.der),
-        signing_time=utc(at).replace(microsecond=0),
-        message_digest=digest_raw(suite.digest, message),
-        attributes=b"",
-        signature=b"",
+        certificate_digest=certificate_digest,
+        signing_time=signing_time,
+        message_digest=message_digest,
+        attributes=attributes,
+        signature=signature,
         token=None,
-        der=b"",
+        der=signed_data_der(certificate, attributes, signature, None),
     )
-    attributes = _attributes(unsigned)
-    signed_bytes = asn1.encode_der(attributes)
-    signature = signer.sign(signed_bytes)
-    der = _assemble(certificate, attributes, signature, None)
-    return replace(unsigned, attributes=signed_bytes, signature=signature, der=der)
 
 
 # ---- reading: take out what may vary ---------------------------------------------------------------------------------------------
@@ -119,20 +121,19 @@ def _read(info: cms.SignedDataInfo) -> SignedData:
     certificate_digest = _referenced(values[cms.SIGNING_CERTIFICATE_V2].parse(cms.SigningCertificateV2))
     if len(message_digest) != _DIGEST_BYTES or len(certificate_digest) != _DIGEST_BYTES or len(signer.signature) > MAX_SIGNATURE:
         raise Malformed("a digest or signature of the wrong length")
-    draft = SignedData(
+    # The caller compares the rebuilt structure with the bytes received: what is read here is read from nothing else.
+    signing_time, token = _moment(values[cms.SIGNING_TIME]), _token_of(signer.unsigned)
+    attributes = attributes_der(certificate.suite, signing_time, message_digest, certificate_digest)
+    return SignedData(
         certificate=certificate,
         certificate_digest=certificate_digest,
-        signing_time=_moment(values[cms.SIGNING_TIME]),
+        signing_time=signing_time,
         message_digest=message_digest,
-        attributes=b"",
+        attributes=attributes,
         signature=signer.signature,
-        token=_token_of(signer.unsigned),
-        der=b"",
+        token=token,
+        der=signed_data_der(certificate, attributes, signer.signature, token),
     )
-    attributes = _attributes(draft)
-    der = _assemble(certificate, attributes, draft.signature, draft.token)
-    # Equal to the bytes received once ``der`` is: from_der sees to it.
-    return replace(draft, attributes=asn1.encode_der(attributes), der=der)
 
 
 def _single_values(attributes: list[cms.Attribute]) -> dict[Oid, asn1.TLV]:
@@ -170,31 +171,6 @@ def _checked_token(token: bytes) -> bytes:
     return token
 
 
-# ---- building --------------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Algorithms:
-    """What is the same in every signature of one suite."""
-
-    digest: AlgorithmIdentifier
-    signature: AlgorithmIdentifier
-    reference: AlgorithmIdentifier | None  # DER omits the default, SHA-256 (RFC 5035 4)
-    fixed: tuple[cms.Attribute, cms.Attribute]
-
-
-def _algorithms_of(suite: Suite) -> _Algorithms:
-    digest = AlgorithmIdentifier(algorithm=digest_oid(suite.digest))
-    signature = AlgorithmIdentifier(algorithm=signature_oid(suite))
-    protection = asn1.encode_der(cms.AlgorithmProtection(digest=digest, signature=signature))
-    fixed = (
-        cms.attribute(cms.CONTENT_TYPE, asn1.encode_der(cms.ID_DATA)),
-        cms.attribute(cms.ALGORITHM_PROTECTION, protection),
-    )
-    return _Algorithms(digest=digest, signature=signature, reference=None if suite.digest == "sha256" else digest, fixed=fixed)
-
-
-_ALGORITHMS: Final = {suite.id: _algorithms_of(suite) for suite in SUITES.values()}
 _SIGNED_ATTRIBUTES: Final = {
     cms.CONTENT_TYPE,
     cms.MESSAGE_DIGEST,
@@ -205,42 +181,13 @@ _SIGNED_ATTRIBUTES: Final = {
 _GENERALIZED_TIME: Final = b"\x18"
 
 
+@lru_cache(maxsize=MOULDS)
+def _digest_of(certificate: Certificate) -> bytes:
+    """What a signer refers to its certificate by (ESSCertIDv2)."""
+    return digest_raw(_suite(certificate).digest, certificate.der)
+
+
 def _suite(certificate: Certificate) -> Suite:
     if certificate.suite is None:
         raise AssertionError("internal: a SignedData is of a suite")  # _read refuses others, a Signer has none
     return certificate.suite
-
-
-def _attributes(signed: SignedData) -> asn1.SetOf[cms.Attribute]:
-    """The signed attributes that say what ``signed`` says; the encoder sorts them."""
-    algorithms = _ALGORITHMS[_suite(signed.certificate).id]
-    reference = cms.EssCertificate(digest=algorithms.reference, hash=signed.certificate_digest)
-    return asn1.SetOf(
-        [
-            *algorithms.fixed,
-            cms.attribute(cms.SIGNING_TIME, asn1.encode_der(pkix_time(signed.signing_time))),
-            cms.attribute(cms.MESSAGE_DIGEST, asn1.encode_der(signed.message_digest)),
-            cms.attribute(cms.SIGNING_CERTIFICATE_V2, asn1.encode_der(cms.SigningCertificateV2(certificates=[reference]))),
-        ]
-    )
-
-
-def _assemble(certificate: Certificate, attributes: asn1.SetOf[cms.Attribute], signature: bytes, token: bytes | None) -> bytes:
-    algorithms = _ALGORITHMS[_suite(certificate).id]
-    signer = cms.SignerInfo(
-        version=1,
-        sid=cms.IssuerAndSerial(issuer=tlv(certificate.issuer_der), serial=certificate.serial),
-        digest=algorithms.digest,
-        attributes=attributes,
-        signature_algorithm=algorithms.signature,
-        signature=signature,
-        unsigned=None if token is None else asn1.SetOf([cms.attribute(cms.TIME_STAMP_TOKEN, token)]),
-    )
-    body = cms.SignedDataBody(
-        version=1,
-        digests=asn1.SetOf([algorithms.digest]),
-        content=cms.DetachedContent(type=cms.ID_DATA),
-        certificates=asn1.SetOf([tlv(certificate.der)]),
-        signers=asn1.SetOf([signer]),
-    )
-    return asn1.encode_der(cms.SignedDataInfo(type=cms.ID_SIGNED_DATA, body=body))
