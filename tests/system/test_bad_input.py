@@ -6,13 +6,15 @@ import http.client
 import ssl
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 
 import pytest
 
+from crypto.ca import GATEWAY_URN, Profile, Subject
 from crypto.keys import PrivateKey
+from crypto.suites import INTL_1
 from gateway.cli.city import HIGHEST, ZONE
 from gateway.config import split_address
 from gateway.founding import Plan, found
@@ -113,26 +115,44 @@ def _context(home, *, with_certificate: bool) -> ssl.SSLContext:
     return context
 
 
-def test_a_peer_with_another_certificate_gets_no_document(haunted):
+def _of_the_ghost(haunted) -> tuple[PrivateKey, bytes]:
+    """A gateway's certificate of the same root, in another name."""
+    ghost = haunted.ghost
+    return PrivateKey.from_pkcs8((ghost.keys / "tls.pem").read_bytes(), ghost.passphrase()), (ghost.certs / "tls.pem").read_bytes()
+
+
+def _in_its_name(haunted) -> tuple[PrivateKey, bytes]:
+    """A certificate of the same root in the very name of the recipient's gateway, which the directory does not list."""
+    name, key = haunted.finance.home.config.gateway.id, PrivateKey.generate(INTL_1)
+    subject = Subject(common_name=name, organisation_name="冒名", organisation_code=FINANCE.code)
+    begin = datetime.now(UTC) - timedelta(minutes=5)
+    certificate = haunted.city._authority._root("intl-1").issue(
+        key.public, Profile.TLS, subject, begin, 30, sans=(f"URI:{GATEWAY_URN}{name}",)
+    )
+    return key, certificate.pem
+
+
+@pytest.mark.parametrize("impostor", [_of_the_ghost, _in_its_name])
+def test_a_peer_with_another_certificate_gets_no_document(haunted, impostor):
     """Somebody else answers at the recipient's address, with a certificate of the same root: not a byte of a document goes there."""
-    finance, ghost = haunted.finance.home, haunted.ghost
+    finance = haunted.finance.home
     assert haunted.end("finance") == 0
     places = [finance.certs / "tls.pem", finance.keys / "tls.pem"]
     kept = [place.read_bytes() for place in places]
-    key = PrivateKey.from_pkcs8((ghost.keys / "tls.pem").read_bytes(), ghost.passphrase())
-    places[0].write_bytes((ghost.certs / "tls.pem").read_bytes())
+    key, certificate = impostor(haunted)
+    places[0].write_bytes(certificate)
     places[1].write_bytes(key.to_pkcs8(finance.passphrase()))
     haunted.start("finance")
-    failures = haunted.log("office").count("deliver:out")
-    haunted.office.send("wrong-peer", [FINANCE.code], BODY)
+    failures, name = haunted.log("office").count("deliver:out"), f"wrong-peer{impostor.__name__}"
+    haunted.office.send(name, [FINANCE.code], BODY)
     haunted.wait(lambda: haunted.log("office").count("deliver:out") >= failures + 2, "attempts")
-    assert haunted.office.states("wrong-peer") == ["SEALED"]
+    assert haunted.office.states(name) == ["SEALED"]
     before = haunted.finance.inbox()
     assert haunted.end("finance") == 0
     for place, content in zip(places, kept, strict=True):
         place.write_bytes(content)
     haunted.start("finance")
-    haunted.wait(lambda: haunted.office.states("wrong-peer") == ["DELIVERED"], "the right peer", 90)
+    haunted.wait(lambda: haunted.office.states(name) == ["DELIVERED"], "the right peer", 90)
     assert len(haunted.finance.inbox()) == len(before) + 1
 
 
@@ -146,6 +166,7 @@ def test_two_processes_on_one_home_refuse_each_other(haunted):
     )
     assert second.returncode != 0
     assert "Traceback" not in second.stderr, second.stderr
+    assert f"in use by process {haunted.process('office').pid}" in second.stderr, "refused by the lock, before it touched anything"
     assert haunted.process("office").poll() is None
     haunted.office.send("still-here", [FINANCE.code], BODY)
     haunted.wait(lambda: haunted.office.states("still-here") == ["DELIVERED"], "the first goes on")
