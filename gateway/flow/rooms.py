@@ -94,11 +94,14 @@ class Rooms:
         self._finishing = asyncio.create_task(self.finish_now(), name="finish work")
 
     async def finish_now(self) -> None:
-        """Delete what is done by now."""
+        """Delete what is done by now; on return it is deleted, also what an earlier call had begun with."""
         done, self._finished = tuple(self._finished), []
         if done:
             with suppress(LocalError):  # the rows stay, and the next start does their work once more
                 await self.record(Step(changes=done))
+        earlier = self._finishing
+        if earlier is not None and earlier is not asyncio.current_task():
+            await asyncio.wait([earlier])
 
     def obstacles(self) -> Iterator[Obstacle]:
         """Everything that forbids taking and accepting now, worst first (DESIGN 9: fail closed).
