@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from crypto.errors import LocalError, RemoteError, YizhanError
 from crypto.suites import SUITES
 from gateway.core.document_rules import lint
-from gateway.core.errors import AlreadyOpen, BadInput, NoRoom, OfferGone, PartChanged, Superseded
+from gateway.core.errors import AlreadyOpen, BadConfiguration, BadInput, NoRoom, OfferGone, PartChanged, Superseded
 from gateway.core.exchange import TERMINAL, State
 from gateway.core.explain import Reason, explain_error
 from gateway.core.leaf import Leaf
@@ -390,7 +390,11 @@ class Outbound:
     async def _stamp(self, sealed: Sealed, clearance: Clearance) -> Stamped:
         rooms = self._rooms
         request, nonce = token_request(sealed)
-        response = await rooms.tokens[sealed.transmittal.suite].respond(request)
+        source = rooms.tokens.get(sealed.transmittal.suite)
+        if source is None:
+            message = f"gateway.toml: time.authorities: none for suite {sealed.transmittal.suite}"
+            raise BadConfiguration(message, file="gateway.toml", key="time.authorities")
+        response = await source.respond(request)
         now, mono = rooms.clock.now(), rooms.clock.monotonic()  # before the stage: a large document there must not look like a slow clock
         stamped = await rooms.stage_out.run(stamp, sealed, response, nonce, clearance, rooms.standing, now)
         rooms.guard.saw_token(stamped.stamped_at, mono)

@@ -325,6 +325,45 @@ async def test_the_same_offer_again_is_the_same_exchange(tmp_path):
         assert office.scratch_bytes() == 0
 
 
+@pytest.mark.parametrize("size", [100, 600_000])
+async def test_the_same_offer_twice_in_one_moment_is_one_exchange(tmp_path, size):
+    async with World(tmp_path, keys=("office", "finance")) as world:
+        office, finance = world["office"], world["finance"]
+        office.approve("notice", "关于试点的通知", finance.code, parts=[("正文.pdf", b"z" * size)])
+        offer = office.office.tray["notice"]
+        first, second = await asyncio.gather(*(office.journey.outbound.take(offer) for _ in range(2)))
+        await world.settle()
+        assert first == second
+        assert [row.id for row in await office.rooms.ledger.exchanges()] == [first]
+        assert await office.state("out", first) == "DELIVERED"
+        assert office.scratch_bytes() == 0
+        assert not office.orphans()
+
+
+@pytest.mark.parametrize("size", [100, 600_000])
+async def test_a_level_without_time_stamps_needs_no_authority(tmp_path, size):
+    async with World(tmp_path, keys=("office", "finance")) as world:
+        for node in world.nodes:
+            node.enact(("timestamp = true", "timestamp = false"))
+        asked = world.authority.asked
+        exchange = await world.send(parts=[("正文.pdf", b"z" * size)])
+        assert await world["office"].state("out", exchange) == "DELIVERED"
+        assert world.authority.asked == asked
+
+
+async def test_a_suite_without_a_time_authority_waits_and_says_why(tmp_path, caplog):
+    async with World(tmp_path, keys=("office", "finance")) as world:
+        office = world["office"]
+        tokens, office.rooms.tokens = office.rooms.tokens, {}
+        exchange = await world.send()
+        assert await office.state("out", exchange) == "TAKEN"
+        assert "time.authorities: none for suite intl-1" in caplog.text
+        assert "Traceback" not in caplog.text
+        office.rooms.tokens = tokens
+        await world.retry()
+        assert await office.state("out", exchange) == "DELIVERED"
+
+
 async def test_a_refused_offer_again_is_refused_again(tmp_path):
     async with World(tmp_path, keys=("office", "finance")) as world:
         office = world["office"]
