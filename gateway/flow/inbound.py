@@ -12,8 +12,9 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
 
+from crypto.certificates import CrlStale
 from crypto.content_cipher import ContentKey
-from crypto.errors import Malformed
+from crypto.errors import LocalError, Malformed
 from gateway.core.canonical import parse_time
 from gateway.core.cover import Cover
 from gateway.core.errors import AlreadyOpen, NoRoom, ProblemError, TooManyUploads
@@ -148,7 +149,14 @@ class Inbound:
             cover = Cover.from_bytes(cover_bytes)
         except Malformed as error:
             raise ProblemError("malformed", str(error), retryable=False) from error
-        return examine(cover, peer, self._rooms.standing, now)
+        examined = examine(cover, peer, self._rooms.standing, now)
+        try:
+            self._rooms.standing.check_signer(examined.suite, now)
+        except CrlStale as error:
+            raise ProblemError("crl-stale", str(error), retryable=True) from error
+        except LocalError as error:  # a receipt nobody would believe is none: nothing is accepted in this suite
+            raise ProblemError("internal", str(error), retryable=True) from error
+        return examined
 
     async def _answer_to_cover(self, examined: Examined, now: datetime) -> Answer | None:
         """What needs no content: a repeat, a refusal, a hold."""

@@ -126,14 +126,21 @@ class Rooms:
         """What keeps us from judging others, or others from believing us."""
         try:
             self.standing.check_directory(now)
-            for suite in self.standing.signers:
-                self.standing.check_signer(suite_named(suite), now)
+            unusable = [error for suite in self.standing.signers if (error := self._signer_trouble(suite, now)) is not None]
         except CrlStale as error:
             yield Obstacle(code="crl-stale", problem="crl-stale", zh="吊销列表已过期", en=str(error))
         except NotInForce as error:
             yield Obstacle(code="directory-expired", problem="directory-expired", zh="交换目录未生效", en=str(error))
+        else:
+            if unusable and len(unusable) == len(self.standing.signers):  # else only its own suite stops: where it would sign
+                yield Obstacle(code="signer", problem="internal", zh="本单位签名证书不可用", en=str(unusable[0]))
+
+    def _signer_trouble(self, suite: str, now: datetime) -> KeyUnusable | None:
+        try:
+            self.standing.check_signer(suite_named(suite), now)
         except KeyUnusable as error:
-            yield Obstacle(code="signer", problem="internal", zh="本单位签名证书不可用", en=str(error))
+            return error
+        return None
 
     def ready(self) -> bool:
         """Whether anything may be taken or accepted now."""

@@ -8,8 +8,10 @@ from datetime import timedelta
 
 import pytest
 
+from crypto.suites import GM_1, INTL_1
 from gateway.core.errors import ProblemError
 from gateway.readings import NotReadyReasons
+from tests.crypto.pki import pki_for
 from tests.flow.test_arrivals import intercepted
 from tests.flow.test_time import PAIR, unreached
 from tests.flow.world import World
@@ -137,3 +139,21 @@ async def test_a_signing_certificate_that_is_over_is_told_to_operators(tmp_path)
         office = world["office"]
         office.believe(world.pki.trust_after([(office.signing.certificate, world.time.now(), "keyCompromise")], now=world.time.now()))
         assert readiness(office) == ["signer"]
+
+
+async def test_a_certificate_of_one_suite_stops_that_suite_alone(tmp_path):
+    """Two suites, and what signs in one of them is believed by nobody: the other goes on."""
+    async with World(tmp_path, keys=PAIR) as world:
+        office, finance = world["office"], world["finance"]
+        stranger = await intercepted(world)
+        good = finance.rooms.standing.signers
+        unbelieved = pki_for(GM_1).finance.signing.signer
+        finance.rooms.standing.signers = {**good, GM_1.id: unbelieved}
+        assert readiness(finance) == []
+        finance.rooms.standing.signers = {GM_1.id: good[INTL_1.id]}
+        assert await stranger.tries() == "internal", "there is nothing to sign a receipt with"
+        await stranger.found_nothing()
+        finance.rooms.standing.signers = {**good, GM_1.id: unbelieved}
+        office.line.down.clear()
+        await world.retry()
+        assert await office.state("out", stranger.exchange) == "DELIVERED"

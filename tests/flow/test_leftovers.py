@@ -7,7 +7,8 @@ import os
 
 from tests.flow.test_time import PAIR
 from tests.flow.test_uploads import LARGE, MIB, send_large
-from tests.flow.world import Fault, World
+from tests.flow.wire import Fault
+from tests.flow.world import World
 
 EIGHT_DAYS = 8 * 24 * 3600
 
