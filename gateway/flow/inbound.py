@@ -14,7 +14,7 @@ from datetime import datetime
 
 from crypto.certificates import CrlStale
 from crypto.content_cipher import ContentKey
-from crypto.errors import LocalError, Malformed
+from crypto.errors import LocalError, Malformed, YizhanError
 from gateway.core.canonical import parse_time
 from gateway.core.cover import Cover
 from gateway.core.errors import AlreadyOpen, NoRoom, ProblemError, TooManyUploads
@@ -131,6 +131,12 @@ class Inbound:
     async def _offer(self, peer: str, cover_bytes: bytes, content: bytes | None) -> Answer:
         rooms, begun = self._rooms, self._rooms.clock.monotonic()
         now = rooms.clock.now()
+        if content is not None and len(content) <= INLINE_CONTENT:
+            answer: Answer | None = await self._offer_small(peer, cover_bytes, content, now)
+            assert answer is not None
+            rooms.gauges.bytes_moved("in", peer, len(content))
+            rooms.gauges.latency("accept", rooms.clock.monotonic() - begun)
+            return answer
         examined = await rooms.stage_in.run(self._examine, cover_bytes, peer, now)
         # 9. duplicate key, looked at only after the signature held
         answer = await self._answer_to_cover(examined, now)
@@ -143,6 +149,31 @@ class Inbound:
         rooms.gauges.bytes_moved("in", peer, len(content))
         rooms.gauges.latency("accept", rooms.clock.monotonic() - begun)
         return answer
+
+    async def _offer_small(self, peer: str, cover_bytes: bytes, content: bytes, now: datetime) -> Answer:
+        """Cover and content in one hop. A repeat finds its exchange open when it is recorded, and is answered as it was then.
+
+        Check 9 still comes before the word on the content: whatever does not hold is looked up first.
+        """
+        examined, opened, failure = await self._rooms.stage_in.run(self._examine_and_open, cover_bytes, peer, content, now)
+        if opened is not None:
+            return await self._accept(examined, *opened, now)
+        answer = await self._answer_to_cover(examined, now)
+        if answer is not None:
+            return answer
+        assert failure is not None
+        return await self._turn_down(examined, (content,), _place(content), failure, now)
+
+    def _examine_and_open(
+        self, cover_bytes: bytes, peer: str, content: bytes, now: datetime
+    ) -> tuple[Examined, tuple[Opened, Judged, StoredContent] | None, YizhanError | None]:
+        examined = self._examine(cover_bytes, peer, now)
+        if examined.refusal or examined.hold:
+            return examined, None, None
+        try:
+            return examined, self._open(examined, (content,), _place(content), now), None
+        except (Refused, HeldBack, ProblemError, NoRoom) as failure:
+            return examined, None, failure
 
     def _examine(self, cover_bytes: bytes, peer: str, now: datetime) -> Examined:
         try:
@@ -287,16 +318,24 @@ class Inbound:
                 opened, stated, kept_at = await rooms.stage_in.run(self._open, examined, source, place, now)
             else:
                 opened, stated, kept_at = await asyncio.to_thread(self._open, examined, source, None, now)
-        except Refused as error:
+        except (Refused, HeldBack, NoRoom) as failure:
+            return await self._turn_down(examined, source, place, failure, now)
+        return await self._accept(examined, opened, stated, kept_at, now)
+
+    async def _turn_down(
+        self, examined: Examined, source: Sequence[bytes] | Upload, place: StoredContent | None, failure: YizhanError, now: datetime
+    ) -> Answer:
+        """Content that was not accepted: refused under signature, held for a person, or a problem. Raises ProblemError."""
+        if isinstance(failure, Refused):
             quarantined = await asyncio.to_thread(_quarantine, source, place)
-            return await self._refuse(examined, tuple(error.facts["reasons"]), quarantined, now)
-        except HeldBack as error:
+            return await self._refuse(examined, tuple(failure.facts["reasons"]), quarantined, now)
+        if isinstance(failure, HeldBack):
             if not isinstance(source, tuple):
                 await asyncio.to_thread(source.discard)  # type: ignore[union-attr]
-            return await self._hold(examined, tuple(error.facts["reasons"]), now)
-        except NoRoom as error:
-            raise ProblemError("no-room", str(error), retryable=True) from error
-        return await self._accept(examined, opened, stated, kept_at, now)
+            return await self._hold(examined, tuple(failure.facts["reasons"]), now)
+        if isinstance(failure, NoRoom):
+            raise ProblemError("no-room", str(failure), retryable=True) from failure
+        raise failure
 
     def _open(
         self, examined: Examined, source: Sequence[bytes] | Upload, place: StoredContent | None, now: datetime
