@@ -48,6 +48,7 @@ class _Recording:
     """One transaction about the receipts of one exchange."""
 
     exchange: str
+    at: datetime
     judged: Sequence[Judged]
     report: Work
     closing: tuple[Change, ...]
@@ -83,7 +84,7 @@ class Taking:
         found = [await self._find(signed) for signed in receipts]
         judged = await self._rooms.stage_out.run(self._judge_each, found, at)
         held = [one for one in judged if isinstance(one, Judged)]
-        failures = await self._record_all(held, at)
+        failures = await self._record_all(held)
         return tuple(
             [
                 await self._answer(peer, digest("sha256", signed.body), failures.get(one.digest) if isinstance(one, Judged) else one)
@@ -99,7 +100,7 @@ class Taking:
         judged = await self._rooms.stage_out.run(self._judge_all, receipts, transmittal, transmittal_digest, at)
         if {one.receipt.recipient for one in judged} != set(recipients):
             raise Unverified("the receipts are not about those it was delivered to", check="recipients")
-        await self._record(judged, at, finish=done)
+        await self._record(judged, finish=done)
 
     def _judge_all(
         self, receipts: Sequence[SignedReceipt], transmittal: Transmittal, transmittal_digest: str, at: datetime
@@ -130,12 +131,12 @@ class Taking:
         except YizhanError as error:
             return error
 
-    async def _record_all(self, judged: Sequence[Judged], at: datetime) -> dict[str, YizhanError]:
+    async def _record_all(self, judged: Sequence[Judged]) -> dict[str, YizhanError]:
         """Keep them all in one transaction; when one of them is in the way, each exchange by itself. What failed, by receipt digest."""
         groups: dict[str, list[Judged]] = {}
         for one in judged:
             groups.setdefault(one.receipt.exchange, []).append(one)
-        recordings = [self._recording(group, at) for group in groups.values()]
+        recordings = [self._recording(group) for group in groups.values()]
         if len(recordings) > 1:
             whole = Step(
                 changes=tuple(change for recording in recordings for change in recording.step.changes),
@@ -147,12 +148,12 @@ class Taking:
                 pass  # below, one by one: each gets what it is due
             else:
                 for recording in recordings:
-                    self._recorded(recording, at)
+                    self._recorded(recording)
                 return {}
         failures: dict[str, YizhanError] = {}
         for group in groups.values():
             try:
-                await self._record(group, at)
+                await self._record(group)
             except YizhanError as error:
                 failures |= {one.digest: error for one in group}
         return failures
@@ -176,36 +177,40 @@ class Taking:
         self._rooms.gauges.refused(code, peer)
         return ReceiptAnswer(digest=name, code=code, retryable=isinstance(error, ProblemError) and error.retryable)
 
-    async def _record(self, judged: Sequence[Judged], at: datetime, finish: str | None = None) -> None:
+    async def _record(self, judged: Sequence[Judged], finish: str | None = None) -> None:
         """One transaction: receipts kept, passages moved, a report due. A receipt that came late moves nothing and is kept all the same."""
-        recording = self._recording(judged, at, finish)
+        recording = self._recording(judged, finish)
         try:
             await self._rooms.record(recording.step)
         except Superseded:
-            await self._record_late(judged, at, recording.closing)
+            await self._record_late(judged, recording.closing)
             self._rooms.hot_out.drop(recording.exchange)
             self._rooms.agenda.add(recording.report)
         else:
-            self._recorded(recording, at)
+            self._recorded(recording)
 
-    def _recording(self, judged: Sequence[Judged], at: datetime, finish: str | None = None) -> _Recording:
-        """What one exchange's receipts change when its passages are where they are expected to be."""
-        exchange = judged[0].receipt.exchange
+    def _recording(self, judged: Sequence[Judged], finish: str | None = None) -> _Recording:
+        """What one exchange's receipts change when its passages are where they are expected to be.
+
+        Dated now and handed to the journal before anything else runs: an answer and a receipt that cross are recorded in the order of
+        their moments, or the office would take the later status for the older one.
+        """
+        exchange, at = judged[0].receipt.exchange, self._rooms.clock.now()
         report = self._desk.report("out", exchange, at)
         closing: tuple[Change, ...] = (*((Finish(key=finish),) if finish else ()), Schedule(work=report))
         moves = (self._move(one.receipt, at) for one in judged)
         keeps = (kept(one, "out", at) for one in judged)
         leaves = tuple(self._leaves.receipt(LeafKind.RECEIPT, at, one.receipt, one.digest, "taken-in") for one in judged)
-        return _Recording(exchange, judged, report, closing, Step(changes=(*moves, *keeps, *closing), leaves=leaves))
+        return _Recording(exchange, at, judged, report, closing, Step(changes=(*moves, *keeps, *closing), leaves=leaves))
 
-    def _recorded(self, recording: _Recording, at: datetime) -> None:
+    def _recorded(self, recording: _Recording) -> None:
         """A recording is durable: show it, count it."""
         ready = self._rooms.hot_out.get(recording.exchange)
         for one in recording.judged:
             target = MOVES[one.receipt.event].target
             self._rooms.gauges.outcome("out", target, one.level, one.receipt.by.gateway)
             if ready is not None:
-                ready.progress.stated(one.receipt, target, at)
+                ready.progress.stated(one.receipt, target, recording.at)
         self._rooms.agenda.add(recording.report)
 
     def _move(self, receipt: Receipt, at: datetime) -> Advance:
@@ -213,10 +218,11 @@ class Taking:
         assert receipt.recipient is not None
         return Advance(direction="out", exchange=receipt.exchange, recipient=receipt.recipient, expect=move.sources, to=move.target, at=at)
 
-    async def _record_late(self, judged: Sequence[Judged], at: datetime, closing: tuple[Change, ...]) -> None:
+    async def _record_late(self, judged: Sequence[Judged], closing: tuple[Change, ...]) -> None:
         """At least one passage was elsewhere: look at each against the state it is in."""
         row = await self._rooms.ledger.exchange("out", judged[0].receipt.exchange)
         assert row is not None
+        at = self._rooms.clock.now()
         states = {passage.recipient: passage.state for passage in row.passages}
         changes: list[Change] = []
         leaves, moved = [], []

@@ -14,7 +14,7 @@ from tests.system.town import FINANCE, Town
 pytestmark = pytest.mark.system
 
 DOCUMENTS = 200
-BACK_OFF = 240.0  # seconds: what failed eight times during the kills may rest 128 s before it is tried again
+BACK_OFF = 90.0  # seconds: what failed seven times during the kills may rest 64 s before it is tried again
 KILLS = 20
 
 
