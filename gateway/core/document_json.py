@@ -38,7 +38,6 @@ from gateway.core.part_names import part_names_reasons
 from gateway.core.urgency import OLD_WORDS, ROUTINE, UnknownUrgency, urgency_named
 
 MAX_DOCUMENT_JSON = 256 * 1024  # metadata and up to a thousand recipients; more is not metadata
-MAX_DEPTH = 8  # a document has objects in lists in an object
 
 Role = Literal["primary", "copy"]
 
