@@ -1,6 +1,7 @@
 # Each target sets up what it needs from the hash-pinned locks with nothing but python3, its venv and pip; again only when a lock changed.
 #   make demo [ARGS='--once --json out.json']     a small city of agencies exchanges documents on this machine
 #   make test | lint | bench | vectors | test-all | lock | clean
+#   make torture [TORTURE=2]                      the fault tests in their long form, twice as long
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -8,7 +9,7 @@ RUN    := $(VENV)/bin/python
 PURE   := crypto/*,gateway/core/*
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint bench vectors lock clean
+.PHONY: help demo test test-all torture lint bench vectors lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -51,6 +52,10 @@ test: $(VENV)/.ready-dev
 
 vectors: $(VENV)/.ready-dev
 	$(RUN) -m pytest -q -k 'vector' $(ARGS)
+
+# The fault tests with as many rounds as their long form has; what each did is in docs/reliability.md.
+torture: $(VENV)/.ready-dev
+	YIZHAN_TORTURE=$(or $(TORTURE),1) $(RUN) -m pytest -s -o faulthandler_timeout=7200 tests/faults $(ARGS)
 
 lint: $(VENV)/.ready-dev
 	$(RUN) -m ruff check .
