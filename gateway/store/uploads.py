@@ -26,6 +26,7 @@ from gateway.store.files import sync, sync_folder, write_all, write_durably
 
 MAX_OPEN = 256  # DoS: one file handle each, whoever asks
 MAX_OPEN_A_PEER = 16  # DoS: one peer may not take them all
+SYNC_EVERY = 16 * 1024 * 1024  # what a kill may cost on the wire; a gigabyte then waits for the disk 64 times
 
 _OFFSET_DIGITS = 20
 
@@ -55,13 +56,15 @@ class UploadFile:
         self._offset_descriptor = os.open(uploads.folder / f"{stem}.offset", os.O_WRONLY | os.O_CREAT, 0o600)
 
     def write(self, data: bytes) -> None:
-        """Append at ``offset``. Raises Malformed beyond the announced size, NoRoom."""
+        """Append at ``offset``; synced now and then on the way. Raises Malformed beyond the announced size, NoRoom, JournalStopped."""
         if self.offset + len(data) > self.size:
             raise Malformed(f"an upload of {self.size} bytes goes on beyond them", size=self.size)
         os.lseek(self._descriptor, self.offset, os.SEEK_SET)  # an attempt that found no room may have left bytes behind
         write_all(self._descriptor, data, self._path)
         self.offset += len(data)
         self._uploads.blobs.headroom.settle(len(data))
+        if self.offset - self._synced >= SYNC_EVERY:
+            self.sync()
 
     def sync(self) -> int:
         """The offset that survives a restart from now on. Raises JournalStopped."""

@@ -9,7 +9,7 @@ from crypto.errors import Malformed
 from gateway.core.errors import NoRoom, TooManyUploads
 from gateway.store.blobs import READ_PIECE, FolderBlobs
 from gateway.store.files import Headroom
-from gateway.store.uploads import FolderUploads
+from gateway.store.uploads import SYNC_EVERY, FolderUploads
 from tests.store.disk import watch
 
 KEY = "gw-finance/sm3:" + "0" * 64
@@ -34,6 +34,17 @@ def test_an_upload_goes_on_after_a_restart_at_its_synced_offset(tmp_path):
     assert b"".join(home.blobs.read(name)) == b"abcdEFGHIJ"
     assert home.open(KEY) is None
     assert list(home.folder.iterdir()) == []
+
+
+def test_a_long_upload_is_synced_on_the_way(tmp_path):
+    """A kill costs the sender no more than this, however long one request was."""
+    piece = bytes(1024 * 1024)
+    upload = uploads(tmp_path).begin(KEY, b"", 4 * SYNC_EVERY)
+    for _ in range(0, SYNC_EVERY + SYNC_EVERY // 2, len(piece)):
+        upload.write(piece)
+    again = uploads(tmp_path).open(KEY)  # the process dies
+    assert again is not None
+    assert again.offset == SYNC_EVERY
 
 
 def test_finishing_syncs_the_bytes_before_they_get_a_name(tmp_path, monkeypatch):
