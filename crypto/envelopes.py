@@ -10,6 +10,7 @@ the tag. An envelope proves nothing about its sender: its digest stands in the s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cryptography.hazmat import asn1
@@ -17,15 +18,14 @@ from cryptography.hazmat import asn1
 from crypto import cms
 from crypto.certificates import Certificate
 from crypto.content_cipher import NONCE_BYTES, TAG_BYTES, ContentKey
+from crypto.der import BIT_STRING, CONTEXT_0, CONTEXT_1, OCTET_STRING, SEQUENCE, SET, element
 from crypto.errors import Malformed, UnknownSuite, Unverified
 from crypto.keys import Unwrapper, WrappedKey, wrap_key
 from crypto.pkix import AlgorithmIdentifier, tlv
-from crypto.suites import GM_1, INTL_1, Suite
+from crypto.suites import GM_1, INTL_1
 
 MAX_ENVELOPE: Final = 8 * 1024  # about 400 bytes and the issuer's name
-
-_AES_256_WRAP: Final = AlgorithmIdentifier(algorithm=cms.AES_256_WRAP)
-_CIPHERS: Final = {GM_1.id: cms.SM4_GCM, INTL_1.id: cms.AES_256_GCM}
+RECIPIENTS: Final = 1024  # names kept encoded: the recipients one gateway writes to in a while
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,33 +107,39 @@ def _wrapped(recipient: cms.KeyTransport | cms.KeyAgreement) -> tuple[cms.Issuer
 
 
 # ---- building --------------------------------------------------------------------------------------------------------------------
+#
+# Joined from bytes, as signatures are (see ``signed_moulds``): only key, nonce, tag and the recipient's name vary. Reading compares with
+# what is built here, and tests with what the declared structures encode.
 
 
 def _assemble(envelope: _Envelope) -> bytes:
-    suite = envelope.wrapped.suite
-    parameters = cms.GcmParameters(nonce=envelope.nonce, tag_length=TAG_BYTES)
-    cipher = cms.ContentCipher(algorithm=_CIPHERS[suite.id], parameters=parameters)
-    body = cms.AuthEnvelopedDataBody(
-        version=0,
-        recipients=asn1.SetOf([_recipient(envelope, suite)]),
-        content=cms.DetachedCiphertext(type=cms.ID_DATA, cipher=cipher),
-        mac=envelope.tag,
-    )
-    return asn1.encode_der(cms.AuthEnvelopedDataInfo(type=cms.ID_AUTH_ENVELOPED_DATA, body=body))
-
-
-def _recipient(envelope: _Envelope, suite: Suite) -> cms.KeyTransport | cms.KeyAgreement:
-    name = cms.IssuerAndSerial(issuer=tlv(envelope.issuer), serial=envelope.serial)
+    suite, wrapped = envelope.wrapped.suite, envelope.wrapped
+    name = _recipient_name(envelope.issuer, envelope.serial)
     if suite is GM_1:
-        algorithm = AlgorithmIdentifier(algorithm=cms.SM2_ENCRYPTION)
-        return cms.KeyTransport(version=0, recipient=name, algorithm=algorithm, key=envelope.wrapped.ciphertext)
-    originator = cms.OriginatorPublicKey(
-        algorithm=AlgorithmIdentifier(algorithm=cms.EC_PUBLIC_KEY),
-        point=asn1.BitString(envelope.wrapped.ephemeral, 0),
-    )
-    return cms.KeyAgreement(
-        version=3,
-        originator=cms.OriginatorKey(key=originator),
-        algorithm=cms.KeyAgreementAlgorithm(algorithm=cms.ECDH_SHA256_KDF, wrap=_AES_256_WRAP),
-        keys=[cms.RecipientKey(recipient=name, key=envelope.wrapped.ciphertext)],
-    )
+        recipient = element(SEQUENCE, _VERSION_0, name, _SM2_ENCRYPTION, element(OCTET_STRING, wrapped.ciphertext))
+    else:
+        point = element(CONTEXT_1, _EC_PUBLIC_KEY, element(BIT_STRING, b"\0", wrapped.ephemeral))
+        key = element(SEQUENCE, name, element(OCTET_STRING, wrapped.ciphertext))
+        recipient = element(CONTEXT_1, _VERSION_3, element(CONTEXT_0, point), _KEY_AGREEMENT, element(SEQUENCE, key))
+    parameters = element(SEQUENCE, element(OCTET_STRING, envelope.nonce), _TAG_LENGTH)
+    content = element(SEQUENCE, _DATA, element(SEQUENCE, _CIPHERS[suite.id], parameters))
+    body = element(SEQUENCE, _VERSION_0, element(SET, recipient), content, element(OCTET_STRING, envelope.tag))
+    return element(SEQUENCE, _TYPE, element(CONTEXT_0, body))
+
+
+@lru_cache(maxsize=RECIPIENTS)
+def _recipient_name(issuer: bytes, serial: int) -> bytes:
+    return asn1.encode_der(cms.IssuerAndSerial(issuer=tlv(issuer), serial=serial))
+
+
+_VERSION_0: Final = asn1.encode_der(0)
+_VERSION_3: Final = asn1.encode_der(3)
+_TAG_LENGTH: Final = asn1.encode_der(TAG_BYTES)
+_TYPE: Final = asn1.encode_der(cms.ID_AUTH_ENVELOPED_DATA)
+_DATA: Final = asn1.encode_der(cms.ID_DATA)
+_CIPHERS: Final = {GM_1.id: asn1.encode_der(cms.SM4_GCM), INTL_1.id: asn1.encode_der(cms.AES_256_GCM)}
+_SM2_ENCRYPTION: Final = asn1.encode_der(AlgorithmIdentifier(algorithm=cms.SM2_ENCRYPTION))
+_EC_PUBLIC_KEY: Final = asn1.encode_der(AlgorithmIdentifier(algorithm=cms.EC_PUBLIC_KEY))
+_KEY_AGREEMENT: Final = asn1.encode_der(
+    cms.KeyAgreementAlgorithm(algorithm=cms.ECDH_SHA256_KDF, wrap=AlgorithmIdentifier(algorithm=cms.AES_256_WRAP))
+)

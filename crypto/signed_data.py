@@ -25,7 +25,7 @@ from crypto.digests import digest_raw
 from crypto.errors import Malformed, Unverified
 from crypto.keys import Signer
 from crypto.pkix import tlv, utc
-from crypto.signed_moulds import MOULDS, attributes_der, signed_data_der
+from crypto.signed_moulds import MOULDS, Poured, attributes_der, poured, signed_data_der
 from crypto.suites import Suite
 
 MAX_SIGNED_DATA: Final = 64 * 1024  # certificate up to 16 KiB, token with the authority's certificates, the rest 1 KiB
@@ -52,6 +52,9 @@ class SignedData:
         """Parse strictly. Raises Malformed for everything outside the profile, keys of no suite among it."""
         if len(der) > MAX_SIGNED_DATA:
             raise Malformed("a SignedData too long", length=len(der), ceiling=MAX_SIGNED_DATA)
+        found = poured(der)
+        if found is not None and len(found.signature) <= MAX_SIGNATURE:
+            return _of_moulds(found, der)
         try:
             signed = _read(asn1.decode_der(cms.SignedDataInfo, der))
         except ValueError as error:
@@ -105,6 +108,20 @@ def sign_detached(message: bytes, signer: Signer, *, at: datetime) -> SignedData
 
 
 # ---- reading: take out what may vary ---------------------------------------------------------------------------------------------
+
+
+def _of_moulds(found: Poured, der: bytes) -> SignedData:
+    """The usual case: bytes that the moulds make again of the values found in them."""
+    return SignedData(
+        certificate=found.certificate,
+        certificate_digest=found.certificate_digest,
+        signing_time=found.time,
+        message_digest=found.message_digest,
+        attributes=found.attributes,
+        signature=found.signature,
+        token=None if found.token is None else _checked_token(found.token),
+        der=der,
+    )
 
 
 def _read(info: cms.SignedDataInfo) -> SignedData:

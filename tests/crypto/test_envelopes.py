@@ -53,6 +53,12 @@ def test_the_recipient_opens_its_envelope(suite):
 
 
 @each_suite
+def test_it_is_what_the_declared_structures_encode(suite):
+    der = ENVELOPES[suite.id]
+    assert asn1.encode_der(asn1.decode_der(cms.AuthEnvelopedDataInfo, der)) == der
+
+
+@each_suite
 def test_nobody_else_opens_it(suite):
     stranger = holder(suite, "stranger")
     with pytest.raises(Unverified) as caught:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto import cms
-from crypto.signed_moulds import _encode_attributes, attributes_der, signed_data_der
+from crypto.signed_data import SignedData, _read, sign_detached
+from crypto.signed_moulds import _encode_attributes, attributes_der, poured, signed_data_der
 from crypto.suites import SUITES
 from tests.crypto.openssl_pki import holder
 
@@ -44,3 +45,28 @@ def test_a_value_that_looks_like_a_mark_stays_a_value():
     time = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
     for message, certificate in ((b"\xbb" * 32, b"\xaa" * 32), (b"\xaa" * 32, b"\xbb" * 32)):
         assert attributes_der(suite, time, message, certificate) == _encode_attributes(suite, time, message, certificate)
+
+
+@pytest.mark.parametrize("suite", SUITES.values(), ids=list(SUITES))
+@given(time=moments, message=st.binary(max_size=50), token=tokens)
+@settings(max_examples=60, deadline=None)
+def test_what_the_moulds_find_is_what_the_declared_structures_read(suite, time, message, token):
+    signed = sign_detached(message, holder(suite, "moulded").signer, at=time)
+    der = signed_data_der(signed.certificate, signed.attributes, signed.signature, token)
+    found = poured(der)
+    if time.year >= 2050:
+        assert found is None, "attributes of another length are for the declared structures"
+        return
+    assert found is not None
+    if token is None or len(token) <= 32 * 1024:
+        assert SignedData.from_der(der) == _read(asn1.decode_der(cms.SignedDataInfo, der))
+
+
+@pytest.mark.parametrize("suite", SUITES.values(), ids=list(SUITES))
+def test_one_bit_elsewhere_and_the_moulds_find_nothing_or_another_value(suite):
+    signed = sign_detached(b"message", holder(suite, "moulded").signer, at=datetime(2026, 1, 1, tzinfo=UTC))
+    for position in range(len(signed.der)):
+        other = signed.der[:position] + bytes([signed.der[position] ^ 1]) + signed.der[position + 1 :]
+        found = poured(other)
+        if found is not None:
+            assert signed_data_der(found.certificate, found.attributes, found.signature, found.token) == other
