@@ -122,8 +122,9 @@ class Storage:
 
     # Refuse new content when less than this much disk, in MiB, would stay free. Default 512.
     head_room_mib: int = 512
-    # Ceiling of plaintext on its way (sealed pieces under data/scratch), in MiB. Default 4096.
-    scratch_ceiling_mib: int = 4096
+    # Ceiling of plaintext on its way (sealed pieces under data/scratch), in MiB; the head-room bounds it as well. A document above it
+    # would wait for ever, so the default is twice the largest one a policy may allow. Default 131072.
+    scratch_ceiling_mib: int = 131_072
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

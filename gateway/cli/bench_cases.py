@@ -38,7 +38,7 @@ SMALL: Final = (
 FOLDER: Final = (Case(size_name="10KB", in_flight=64, documents=128, floors=10, office="folder"),)
 LARGE: Final = (Case(size_name="100MB", in_flight=1, documents=1, floors=1),)
 HUGE: Final = (Case(size_name="1GiB", in_flight=1, documents=1, floors=1),)
-# 64 times 100 MB in flight would be more plaintext than scratch may hold (storage.scratch_ceiling_mib) and more minutes than we have.
+# 64 times 100 MB in flight would take more minutes than we have.
 SEVERAL: Final = (Case(size_name="100MB", in_flight=4, documents=4, floors=1),)
 
 

@@ -91,6 +91,16 @@ class Headroom:
             self._check(size)
             self._promised += size
 
+    @contextmanager
+    def promised(self, size: int) -> Iterator[Promise]:
+        """``promise`` for the time of one writing; what was not settled by its end is given back. Raises NoRoom."""
+        self.promise(size)
+        promise = Promise(self, size)
+        try:
+            yield promise
+        finally:
+            self.settle(promise.left)
+
     def settle(self, size: int) -> None:
         """Promised bytes were written, or will not be."""
         with self._lock:
@@ -106,3 +116,16 @@ class Headroom:
                 free=free,
                 min_free=self._min_free,
             )
+
+
+class Promise:
+    """Bytes set aside for one writer, less what it has written."""
+
+    def __init__(self, headroom: Headroom, size: int) -> None:
+        self._headroom = headroom
+        self.left = size
+
+    def settle(self, size: int) -> None:
+        """So many of them are on the disk now."""
+        self.left -= size
+        self._headroom.settle(size)

@@ -22,7 +22,7 @@ from crypto.digests import Hasher, digest
 from crypto.randomness import random_bytes
 from crypto.suites import DigestName
 from gateway.core.errors import NoRoom, PartChanged
-from gateway.store.files import Headroom, write_all
+from gateway.store.files import Headroom, Promise, write_all
 
 PIECE = 1024 * 1024  # what one part may hold in memory, and the plaintext of one sealed piece
 MEMORY_CEILING = 16 * PIECE  # all small parts together; beyond it they go to disk like large ones, so that memory stays flat
@@ -81,8 +81,7 @@ class SealedScratch:
         try:
             if in_memory:
                 return self._hold_in_memory(number, chunks, size, digests)
-            self._headroom.check(size)
-            with _Copy(self, number, size, digests) as copy:
+            with self._headroom.promised(size) as room, _Copy(self, number, size, digests, room) as copy:
                 for chunk in chunks:
                     copy.take(chunk)
                 return copy.finish()
@@ -104,7 +103,7 @@ class SealedScratch:
         whole = b"".join(taken)  # of one chunk: that chunk itself
         return HeldPart(self, size, zlib.crc32(whole), {name: digest(_DIGESTS[name], whole) for name in digests}, whole, number)
 
-    def seal_piece(self, number: int, index: int, plaintext: bytes) -> bytes:
+    def seal_piece(self, number: int, index: int, plaintext: bytes | bytearray | memoryview) -> bytes:
         """Nonce and associated data in one: (file, piece) names each piece once under this key, so none can be moved or swapped."""
         return self._cipher.encrypt(_nonce(number, index), plaintext, None)
 
@@ -141,8 +140,9 @@ class SealedScratch:
 class _Copy:
     """One part on its way to the disk: counted, digested and sealed piece by piece."""
 
-    def __init__(self, scratch: SealedScratch, number: int, size: int, digests: Sequence[str]) -> None:
+    def __init__(self, scratch: SealedScratch, number: int, size: int, digests: Sequence[str], room: Promise) -> None:
         self._scratch = scratch
+        self._room = room
         self._number = number
         self._size = size
         self._hashers = [Hasher(_DIGESTS[name]) for name in digests]
@@ -160,15 +160,23 @@ class _Copy:
         self._crc = zlib.crc32(chunk, self._crc)
         for hasher in self._hashers:
             hasher.update(chunk)
-        self._piece += chunk
-        while len(self._piece) >= PIECE:
-            self._write_piece()
+        left = memoryview(chunk)
+        while len(self._piece) + len(left) >= PIECE:
+            taken = PIECE - len(self._piece)
+            if self._piece:
+                self._piece += left[:taken]
+                self._write_piece(self._piece)
+                self._piece = bytearray()
+            else:  # a whole piece at once, as large parts are read: not copied
+                self._write_piece(left[:taken])
+            left = left[taken:]
+        self._piece += left
 
     def finish(self) -> HeldPart:
         if self._taken != self._size:
             raise _ended(self._size, self._taken)
         if self._piece:
-            self._write_piece()
+            self._write_piece(self._piece)
         digests: dict[str, str] = {hasher.name: hasher.text() for hasher in self._hashers}
         return HeldPart(self._scratch, self._size, self._crc, digests, None, self._number)
 
@@ -178,10 +186,9 @@ class _Copy:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         os.close(self._descriptor)
 
-    def _write_piece(self) -> None:
-        plaintext = bytes(self._piece[:PIECE])
-        del self._piece[:PIECE]
+    def _write_piece(self, plaintext: bytearray | memoryview) -> None:
         write_all(self._descriptor, self._scratch.seal_piece(self._number, self._pieces, plaintext), self._path)
+        self._room.settle(len(plaintext))
         self._pieces += 1
 
 

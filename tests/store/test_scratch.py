@@ -121,3 +121,25 @@ def test_no_room_on_the_disk_is_known_before_the_first_byte(tmp_path):
 
     with pytest.raises(NoRoom):
         place.hold(source(), free, ())
+
+
+def test_copies_made_at_one_time_share_the_room_there_is(tmp_path):
+    """What one copy was promised and has not written yet is nobody else's, and is given back when it is written or fails."""
+    free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+    headroom = Headroom(tmp_path, free - 64 * PIECE)
+    place = SealedScratch(tmp_path / "scratch", 2 * free, headroom)
+    refused = []
+
+    def source():
+        yield bytes(PIECE)
+        with pytest.raises(NoRoom) as error:
+            place.hold(iter(()), 40 * PIECE, ())
+        refused.append(error)
+        raise OSError("the office went away")
+
+    with pytest.raises(OSError, match="went away"):
+        place.hold(source(), 40 * PIECE, ())
+    assert refused
+    assert headroom._promised == 0
+    assert place.hold(iter([bytes(2 * PIECE), bytes(2 * PIECE + 5)]), 4 * PIECE + 5, ()).size == 4 * PIECE + 5
+    assert headroom._promised == 0
