@@ -132,6 +132,8 @@ class Office(MemoryOffice):
 class Node:
     """One agency: its home on disk, its office, and its gateway while it runs. ``crash`` and ``start`` make a restart."""
 
+    poll_seconds = 0.02
+
     def __init__(self, world: World, key: str, organisation: Organisation, home: Path) -> None:
         self.key = key
         self.code = organisation.code
@@ -237,19 +239,23 @@ class Node:
                 hot_receipts=Hot(MIB),
                 failing=failing,
             )
-            self.journey = Journey(self.rooms, poll_seconds=0.02, in_flight=8)
+            self.journey = Journey(self.rooms, poll_seconds=self.poll_seconds, in_flight=8)
             async with asyncio.TaskGroup() as self.group:
                 await self.journey.start(self.group)
                 begun.set_result(None)
-                await self._stop.wait()
-                self.rooms.standing.accepts_work = False
-                self.rooms.agenda.stop()
+                await self._until_stopped()
         finally:
             uploads.close()
             for stage in stages:
                 stage.close()
             ledger.close()
             journal.close()
+
+    async def _until_stopped(self) -> None:
+        """What the process does between start and end, inside the task group."""
+        await self._stop.wait()
+        self.rooms.standing.accepts_work = False
+        self.rooms.agenda.stop()
 
     def _standing(self) -> Standing:
         directory, papers = self.world.open_directory(self.trust, self.clock.now())
@@ -435,21 +441,33 @@ Editing = Callable[[dict[str, Entry]], None]
 class World:
     """Three agencies of one PKI, alive inside ``async with``. Leaving it proves every log and disk."""
 
-    def __init__(self, folder: Path, *, suite: Suite = INTL_1, keys: Sequence[str] = ("office", "finance", "health")) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        suite: Suite = INTL_1,
+        keys: Sequence[str] = ("office", "finance", "health"),
+        time: WorldTime | None = None,
+        nodes: type[Node] = Node,
+    ) -> None:
         self.suite = suite
         self.pki = pki_for(suite)
-        self.time = WorldTime(self.pki.now)
+        self.time = time or WorldTime(self.pki.now)
         self.authority = LocalAuthority(self.pki, self.time)
         self.defects: list[Exception] = []  # what an arrival raised that is no answer of the protocol
         self.entries: dict[str, Entry] = {}
         self._versions: list[tuple[bytes, bytes, dict[str, bytes]]] = []
-        self._nodes = {key: Node(self, key, getattr(self.pki, key), folder / key) for key in keys}
+        self._nodes = {key: nodes(self, key, self.organisation(key), folder / key) for key in keys}
         self.by_gateway = {node.gateway: node for node in self._nodes.values()}
         self._first_entries()
         self.publish()
 
     def __getitem__(self, key: str) -> Node:
         return self._nodes[key]
+
+    def organisation(self, key: str) -> Organisation:
+        """Who stands behind a key."""
+        return getattr(self.pki, key)  # type: ignore[no-any-return]
 
     @property
     def nodes(self) -> tuple[Node, ...]:
