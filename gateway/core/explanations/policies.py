@@ -125,6 +125,18 @@ POLICIES: dict[str, Text] = {
         fix="Have it approved; it waits until then.",
         fix_zh="请完成审批；在此之前公文处于待批状态。",
     ),
+    "policy/degraded": Text(
+        zh="{mode} 自 {since} 起不可用；{level}公文只容许到 {until}",
+        en="{mode} has been away since {since}; level {level_id} may go on until {until} and no longer",
+        fix="Bring back what is away (`yizhan doctor` says what to do); it goes on by itself then.",
+        fix_zh="请恢复所缺条件（`yizhan doctor` 会给出办法），恢复后自动继续。",
+    ),
+    "policy/grace": Text(
+        zh="{mode} 自 {since} 起不可用；策略容许{level}公文暂时继续",
+        en="{mode} has been away since {since}; the policy lets level {level_id} go on for a while",
+        fix="Bring back what is away before its time is over (`yizhan doctor` shows how long).",
+        fix_zh="请在期限内恢复所缺条件（`yizhan doctor` 显示剩余时间）。",
+    ),
     "policy/permitted": Text(
         zh="路由“{route}”允许{level}公文通过",
         en="route {route} permits documents of level {level_id}",

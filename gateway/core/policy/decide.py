@@ -11,6 +11,7 @@ The checks, in this order; the same ones for sending, relaying and receiving, ex
  8. size and media types
  9. the life asked for is within the longest, and not over
 10. approvals (sending)
+11. what is away is forgiven by the level's [degraded] table, and for no longer
 
 One recipient that may not receive refuses the whole offer and is named.
 """
@@ -52,6 +53,7 @@ def decide(policy: Policy, question: Question) -> Verdict:
         refused += _suite_missing(handling, question)
         refused += _content(handling, question)
         held += _approvals(policy, handling, question)
+        held += _unforgiven(policy, handling, question)
     if refused:
         return Refusal(reasons=(*refused, *held))
     if held or level is None or handling is None:
@@ -283,6 +285,42 @@ def _approvals(policy: Policy, handling: Handling, question: Question) -> Iterat
         yield explain("policy/approvals", rule=rule, needed=needed, given=given, level=level.zh, level_id=level.id, at="approvals")
 
 
+def _unforgiven(policy: Policy, handling: Handling, question: Question) -> Iterator[Reason]:
+    """What is away waits for somebody to bring it back: never a refusal, which would be final."""
+    allowance, level = policy.allowance(handling.level.id), handling.level
+    for lapse in question.lapses:
+        until = allowance.until(lapse, timestamp_required=_stamp_needed(handling, question))
+        if question.at > until:
+            yield explain(
+                "policy/degraded",
+                rule=f"degraded/{level.id}/{lapse.mode}",
+                mode=lapse.mode,
+                since=lapse.since.isoformat(),
+                until=until.isoformat(),
+                level=level.zh,
+                level_id=level.id,
+                at=lapse.mode,
+            )
+
+
+def _stamp_needed(handling: Handling, question: Question) -> bool:
+    """Whether this decision still needs a time authority: an arrival brings its token with it."""
+    return handling.timestamp_required and question.side == "send"
+
+
+def _forgiven(handling: Handling, question: Question) -> Iterator[Reason]:
+    for lapse in question.lapses:
+        yield explain(
+            "policy/grace",
+            rule=f"degraded/{handling.level.id}/{lapse.mode}",
+            mode=lapse.mode,
+            since=lapse.since.isoformat(),
+            level=handling.level.zh,
+            level_id=handling.level.id,
+            at=lapse.mode,
+        )
+
+
 # ---- permitted -------------------------------------------------------------------------------------------------------------------
 
 
@@ -320,6 +358,10 @@ def _clear(policy: Policy, handling: Handling, question: Question, zones: dict[s
         deliver_within=pace.deliver_within,
         remind_at=pace.remind_at,
         priority=pace.weight,
-        reasons=tuple(_permitted(route, handling.level.id) for route in sorted(route.id for route in routes if route is not None)),
+        reasons=(
+            *(_permitted(route, handling.level.id) for route in sorted(route.id for route in routes if route is not None)),
+            *_forgiven(handling, question),
+        ),
+        graces=tuple(dict.fromkeys(lapse.mode for lapse in question.lapses)),
         decided=_DECIDED,
     )

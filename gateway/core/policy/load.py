@@ -14,6 +14,7 @@ from typing import cast
 from crypto.digests import digest
 from crypto.suites import SUITES
 from gateway.core.levels import level_named
+from gateway.core.policy import load_degraded
 from gateway.core.policy.model import Case, Expected, Flow, Handling, Pace, Policy, Profile, Route, Zone
 from gateway.core.policy.sanity import judge
 from gateway.core.policy.toml_table import Table, check_name, parse
@@ -54,6 +55,7 @@ def _policy(table: Table, file_digest: str) -> Policy:
         urgency=table.table("urgency").read(_urgency),
         longest_life=table.table("arrival").read(_longest_life),
         tests=tuple(row.read(_case) for row in table.tables("tests")),
+        degraded=load_degraded.read(table),
     )
 
 

@@ -6,11 +6,12 @@ Nothing here decides. Every table is complete: whatever a file may leave out has
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
 from gateway.core.levels import Level
+from gateway.core.policy.degraded import DEFAULT, STRICT, Allowance
 from gateway.core.urgency import Urgency
 
 Profile = Literal["commercial", "classified"]
@@ -126,6 +127,7 @@ class Policy:
     urgency: Mapping[str, Pace]  # all four
     longest_life: timedelta  # of an exchange: expires − created
     tests: tuple[Case, ...]
+    degraded: Mapping[str, Allowance] = field(default_factory=dict)  # by level; what is not there is handled strictly
 
     @property
     def name(self) -> PolicyName:
@@ -135,3 +137,9 @@ class Policy:
     def handling(self, level: str) -> Handling | None:
         """How a level is handled, or None where this policy does not let it pass at all."""
         return self.levels.get(level)
+
+    def allowance(self, level: str | None) -> Allowance:
+        """What a level may do while something is away. Of a level nobody has marked, or that is not handled here, nothing is forgiven."""
+        if level is None or level not in self.levels:
+            return STRICT
+        return self.degraded.get(level, DEFAULT)

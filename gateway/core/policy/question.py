@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from gateway.core.policy.degraded import Lapse
+
 Side = Literal["send", "relay", "receive"]
 
 
@@ -61,3 +63,4 @@ class Question:
     zones: tuple[str, ...] = ()  # crossed on the way, beside those of the parties
     links: tuple[str, ...] = ()  # ids of the next hops
     approvals: tuple[Approval, ...] = ()
+    lapses: tuple[Lapse, ...] = ()  # what is away that the decision would rest on

@@ -17,7 +17,7 @@ _Finding = tuple[str, str, str]  # key, problem, fix
 
 def judge(policy: Policy, source: Source) -> None:
     """Raises BadConfiguration for the first thing that does not make sense."""
-    for check in (_empty, _twice, _zones, _levels, _rising, _flow_ends, _flows, _routes, _urgency):
+    for check in (_empty, _twice, _zones, _levels, _rising, _flow_ends, _flows, _routes, _urgency, _degraded, _degraded_rising):
         for key, problem, fix in check(policy):
             source.complain(key, problem, fix)
 
@@ -168,6 +168,36 @@ def _urgency(policy: Policy) -> Iterator[_Finding]:
             yield f"{path}.weight", f"is lighter than that of {calmer.urgency.id}", "make it as heavy or heavier"
         if hotter.deliver_within > policy.longest_life:
             yield f"{path}.deliver_within", "is beyond the longest life of an exchange", "make it shorter than arrival.longest_life"
+
+
+def _degraded(policy: Policy) -> Iterator[_Finding]:
+    for level, allowance in policy.degraded.items():
+        handling = policy.handling(level)
+        if handling is None:
+            yield f"degraded.{level}", "can never apply: this level does not pass", f"remove it, or add [levels.{level}]"
+        elif allowance.without_time_authority and handling.timestamp_required:
+            yield (
+                f"degraded.{level}.time_authority",
+                f"goes on without what levels.{level}.timestamp = true demands",
+                'write "wait", or timestamp = false',
+            )
+
+
+def _degraded_rising(policy: Policy) -> Iterator[_Finding]:
+    rows = sorted(policy.levels.values(), key=lambda handling: handling.level.rank)
+    for lower, higher in pairwise(rows):
+        low, high = policy.allowance(lower.level.id), policy.allowance(higher.level.id)
+        looser = [key for (key, span), (_, bound) in zip(high.graces(), low.graces(), strict=True) if span > bound]
+        if high.without_time_authority and not low.without_time_authority and not lower.timestamp_required:
+            looser.append("time_authority")
+        if low.strict and not high.strict:
+            looser.append("strict")
+        for key in looser:
+            yield (
+                f"degraded.{higher.level.id}.{key}",
+                f"forgives more than at {lower.level.id}: a higher level may not be handled more freely",
+                f"make it at least as strict as [degraded.{lower.level.id}]",
+            )
 
 
 def _rank(level: Level) -> int:

@@ -187,6 +187,11 @@ class Table:
         """A table inside this one."""
         return Table(source=self.source, path=self.where(key), values=self.take(key, dict, f"a table [{self.where(key)}]"))
 
+    def has(self, key: str) -> bool:
+        """Whether an optional key is there; asked for either way."""
+        self.asked.add(key)
+        return key in self.values
+
     def tables(self, key: str) -> tuple[Table, ...]:
         """An array of tables, or nothing where the file has none."""
         if key not in self.values:

@@ -10,6 +10,7 @@ from typing import Literal
 from crypto.errors import LocalError
 from crypto.suites import Suite
 from gateway.core.explain import Reason
+from gateway.core.policy.degraded import Mode
 from gateway.core.policy.model import PolicyName
 from gateway.core.policy.question import Approval
 
@@ -66,6 +67,7 @@ class Clearance:
     remind_at: tuple[int, ...]
     priority: int  # larger goes first
     reasons: tuple[Reason, ...]  # the rules it rests on
+    graces: tuple[Mode, ...] = ()  # what was away and forgiven
     decided: InitVar[object]
 
     def __post_init__(self, decided: object) -> None:
