@@ -48,7 +48,8 @@ class LeafKind(StrEnum):
     EXPIRED = "expired"
     STUCK = "stuck"
     UNCONFIRMED = "unconfirmed"
-    RETRIED = "retried"
+    RETRIED = "retried"  # a person put it due again
+    REMINDED = "reminded"  # a deadline drew near or passed; ``outcome`` says which, ``reason`` whose
     RECEIPT = "receipt"  # a receipt of another came in
     # what must be noticed
     NOT_ENTITLED = "not-entitled"  # a signed statement by somebody who may not make it

@@ -7,13 +7,29 @@ by name and there is no other way to change state.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from gateway.core.exchange import Direction, State
 from gateway.core.leaf import Leaf
 
-WorkKind = Literal["settle", "refuse", "seal", "deliver", "hand-over", "report", "send-receipt", "acknowledge"]
+WorkKind = Literal[
+    "settle",
+    "refuse",
+    "seal",
+    "deliver",
+    "hand-over",
+    "report",
+    "send-receipt",
+    "acknowledge",
+    "remind",
+    # What came from outside and made our own code fail, set aside under the name of the act that failed; done again when a person says so.
+    "take",
+    "arrive",
+    "take-receipt",
+]
+# Due never: set aside until a person says otherwise. Within what the tables, the wire format of a moment and a timer can hold.
+SET_ASIDE = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +54,7 @@ class Work:
     priority: int = 0  # larger goes first; from the urgency's weight
     attempts: int = 0
     detail: bytes = b""  # what the worker needs beyond the exchange: canonical JSON or bytes; never plain content
+    trouble: bytes = b""  # why the last attempt failed (flow.trouble); its words sealed, for they may quote a document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

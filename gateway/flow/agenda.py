@@ -1,7 +1,9 @@
 """The agenda: everything due outside the database, in lanes.
 
-One lane a peer and purpose, each with its own width, most urgent first. The database is the truth (``Work`` rows); the agenda only
-remembers which of them to do next. A restart fills it from the same rows, so the normal day and the day after a crash run the same code.
+One lane a peer and purpose, each with its own width, in the order of ``core.turn``: urgent first, and nothing for ever last. What moves
+bulk (content too large for one request) has lanes of its own, so that a transfer of an hour never stands before a document of a page. The
+database is the truth (``Work`` rows); the agenda only remembers which of them to do next. A restart fills it from the same rows, so the
+normal day and the day after a crash run the same code.
 """
 
 from __future__ import annotations
@@ -9,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from gateway.core.step import Work, WorkKind
+from gateway.core.step import SET_ASIDE, Work, WorkKind
+from gateway.core.turn import turn
+from gateway.flow.bulk import is_bulk, size_of
 
 WAKE_EVERY = 1.0  # seconds
 Handler = Callable[[Work], Awaitable[None]]
@@ -26,26 +30,45 @@ WIDTH: dict[WorkKind, int] = {
     "report": 4,
     "send-receipt": 1,  # one request carries many
     "acknowledge": 2,
+    "remind": 2,
+    "take": 1,
+    "arrive": 1,
+    "take-receipt": 1,
+}
+BULK_WIDTH: dict[WorkKind, int] = {
+    "seal": 2,  # each keeps a thread and a disk busy
+    "deliver": 4,  # uploads to one peer: they share the line, and a large one does not hold up one that is merely not small
+    "hand-over": 2,  # as seal
 }
 
 
 class _Lane:
-    """Work of one kind for one peer: a heap by priority, drained by at most ``width`` workers that end when nothing waits."""
+    """Work of one kind for one peer: a heap by turn, drained by at most ``width`` workers that end when nothing waits."""
 
     def __init__(self, width: int) -> None:
         self.width = width
         self.busy = 0
-        self.waiting: list[tuple[int, int, Work]] = []
+        self.waiting: list[tuple[float, int, Work]] = []
 
 
 class Agenda:
     """Runs due work through its handlers; whatever a handler raises goes to ``failed``, which puts the work off or gives it up."""
 
-    def __init__(self, clock_now: Callable[[], datetime], failed: Callable[[Work, Exception], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        clock_now: Callable[[], datetime],
+        failed: Callable[[Work, Exception], Awaitable[None]],
+        *,
+        width: Mapping[WorkKind, int] | None = None,
+        bulk_width: Mapping[WorkKind, int] | None = None,
+    ) -> None:
+        """``width`` and ``bulk_width`` replace those of the kinds they name."""
+        self._width = WIDTH | dict(width or {})
+        self._bulk_width = BULK_WIDTH | dict(bulk_width or {})
         self._now = clock_now
         self._failed = failed
         self._handlers: dict[WorkKind, Handler] = {}
-        self._lanes: dict[tuple[WorkKind, str], _Lane] = {}
+        self._lanes: dict[tuple[WorkKind, str, bool], _Lane] = {}
         self._later: dict[str, tuple[asyncio.TimerHandle, Work]] = {}
         self._present: dict[str, Work] = {}
         self._woken: dict[str, float] = {}
@@ -76,6 +99,8 @@ class Agenda:
         planned = self._later.pop(work.key, None)
         if planned:
             planned[0].cancel()
+        if work.due >= SET_ASIDE:
+            return
         delay = (work.due - self._now()).total_seconds()
         if delay <= 0:
             self._enqueue(work)
@@ -120,9 +145,22 @@ class Agenda:
             depths[work.kind, work.peer] = (count + 1, work.due if oldest is None else min(oldest, work.due))
         return depths
 
+    def __len__(self) -> int:
+        """Works that wait or are being done."""
+        return len(self._present) + len(self._later)
+
+    def under_way(self) -> dict[str, tuple[int, int]]:
+        """Documents on their way to each peer that it has not answered for: how many, and the bytes of the large ones; "" is not sealed yet."""
+        loads: dict[str, tuple[int, int]] = {}
+        for work in itertools.chain(self._present.values(), (work for _, work in self._later.values())):
+            if work.kind in ("seal", "deliver"):
+                count, size = loads.get(work.peer, (0, 0))
+                loads[work.peer] = (count + 1, size + size_of(work))
+        return loads
+
     def take_waiting(self, kind: WorkKind, peer: str, limit: int) -> list[Work]:
         """More work of the same lane for a handler that carries many at once."""
-        lane = self._lanes.get((kind, peer))
+        lane = self._lanes.get((kind, peer, False))
         taken: list[Work] = []
         while lane and lane.waiting and len(taken) < limit:
             work = heapq.heappop(lane.waiting)[2]
@@ -144,13 +182,22 @@ class Agenda:
         if self._stopping or self._group is None:
             return
         self._present[work.key] = work
-        lane = self._lanes.setdefault((work.kind, work.peer), _Lane(WIDTH[work.kind]))
-        heapq.heappush(lane.waiting, (-work.priority, next(self._order), work))
+        lane = self._lane(work)
+        due = min(work.due, self._now())  # woken before it was due: not behind what came meanwhile
+        heapq.heappush(lane.waiting, (turn(work.priority, due), next(self._order), work))
         if lane.busy < lane.width:
             lane.busy += 1
             task = self._group.create_task(self._drain(lane), name=f"{work.kind} {work.peer}")
             self.running.add(task)
             task.add_done_callback(self.running.discard)
+
+    def _lane(self, work: Work) -> _Lane:
+        bulk = is_bulk(work)
+        key = (work.kind, work.peer, bulk)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane((self._bulk_width if bulk else self._width)[work.kind])
+        return lane
 
     async def _drain(self, lane: _Lane) -> None:
         try:

@@ -1,4 +1,8 @@
-"""What becomes of work that failed: put off with back-off, or given up as stuck. Nothing is ever just dropped."""
+"""What becomes of work that failed: put off with back-off, given up as stuck, or set aside. Nothing is ever just dropped.
+
+Set aside is what our own code failed at too often: its row stays with the reason, due never, until a person has it done again. So one
+poisoned document neither blocks its lane nor spins, and nobody has to look for it.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,24 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 
+from crypto.content_cipher import StorageKey
 from crypto.errors import YizhanError
 from gateway.core.errors import JournalStopped, PeerProblem
+from gateway.core.leaf import Leaf
 from gateway.core.retry import next_attempt
-from gateway.core.step import Schedule, Step, Work
+from gateway.core.step import SET_ASIDE, Schedule, Step, Work
 from gateway.flow.agenda import Agenda
 from gateway.flow.ports import Clock, Recorded
+from gateway.flow.trouble import MAX_DEFECTS, defects_of, is_defect, with_trouble
 
 log = logging.getLogger("yizhan.flow")
 
 UNRECORDED_REST = timedelta(minutes=1)  # what could not even be put off (a full disk) is tried again after this
+# Whose giving up only presumes: the recipient's word still replaces it. Any other hook would end an exchange for a defect of ours.
+STUCK_BY_DEFECT = frozenset({"deliver"})
 Record = Callable[[Step], Awaitable[Recorded]]
 GiveUp = Callable[[Work, Exception], Awaitable[None]]
+Alarm = Callable[[Work], Leaf]
 
 
 class Failing:
@@ -30,10 +40,14 @@ class Failing:
         self._agenda: Agenda | None = None
         self._record: Record | None = None
         self._give_up: dict[str, GiveUp] = {}
+        self._key: StorageKey | None = None
+        self._alarm: Alarm | None = None
 
-    def bind(self, agenda: Agenda, record: Record) -> None:
-        """Put-off work is recorded here and goes back there."""
-        self._agenda, self._record = agenda, record
+    def bind(self, agenda: Agenda, record: Record, *, key: StorageKey | None = None, alarm: Alarm | None = None) -> None:
+        """Put-off work is recorded here and goes back there; why it failed is kept under ``key``, and ``alarm`` makes the leaf of what is
+        set aside.
+        """
+        self._agenda, self._record, self._key, self._alarm = agenda, record, key, alarm
 
     def on_give_up(self, kind: str, hook: GiveUp) -> None:
         """Called when work of this kind has used up its attempts, or failed finally."""
@@ -60,16 +74,39 @@ class Failing:
         assert self._agenda is not None
         assert self._record is not None
         at = self._clock.now()
+        if self._key is not None:
+            work = with_trouble(work, error, self._key, at)
         moment = next_attempt(work.attempts + 1, at, random.random())  # noqa: S311  # jitter, not a secret
         final = isinstance(error, PeerProblem) and not error.facts.get("retryable", True)
+        poisoned = is_defect(error) and defects_of(work) >= MAX_DEFECTS
         hook = self._give_up.get(work.kind)
-        if hook is not None and (moment is None or final):
+        if hook is not None and (moment is None or final or (poisoned and work.kind in STUCK_BY_DEFECT)):
+            await self._give_up_by(hook, work, error)
+        elif poisoned:
+            await self._set_aside(work)
+        else:
+            due = max(moment or at + timedelta(hours=1), at + _asked_for(error))
+            later = replace(work, attempts=work.attempts + 1, due=due)
+            await self._record(Step(changes=(Schedule(work=later),)))
+            self._agenda.add(later)
+
+    async def _give_up_by(self, hook: GiveUp, work: Work, error: Exception) -> None:
+        """Through the hook of its kind; a hook our own code fails in leaves the work set aside."""
+        try:
             await hook(work, error)
-            return
-        due = max(moment or at + timedelta(hours=1), at + _asked_for(error))
-        later = replace(work, attempts=work.attempts + 1, due=due)
-        await self._record(Step(changes=(Schedule(work=later),)))
-        self._agenda.add(later)
+        except Exception as trouble:
+            if not is_defect(trouble):
+                raise
+            log.error("%s: could not be given up", work.key, exc_info=trouble)
+            await self._set_aside(work)
+
+    async def _set_aside(self, work: Work) -> None:
+        """Durable, with its leaf; the agenda knows nothing of it any more."""
+        assert self._record is not None
+        log.error("%s: set aside after %d tries our own code failed at; `yizhan queue` shows it", work.key, defects_of(work))
+        aside = replace(work, attempts=work.attempts + 1, due=SET_ASIDE)
+        leaves = (self._alarm(work),) if self._alarm is not None else ()
+        await self._record(Step(changes=(Schedule(work=aside),), leaves=leaves))
 
 
 def _asked_for(error: Exception) -> timedelta:

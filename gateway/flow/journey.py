@@ -7,9 +7,12 @@ import contextlib
 import logging
 from functools import partial
 
+from gateway.core.leaf import Leaf, LeafKind
+from gateway.core.step import Work
 from gateway.flow.delivering import Delivering
 from gateway.flow.handover import HandOver
 from gateway.flow.inbound import Inbound
+from gateway.flow.leaves import Leaves
 from gateway.flow.leftovers import SWEEP_EVERY, Leftovers
 from gateway.flow.office import Desk
 from gateway.flow.outbound import Outbound
@@ -38,6 +41,7 @@ class Journey:
         self.handover = HandOver(rooms, self.desk)
         self.watching = Watching(rooms, self.delivering, self.handover)
         self.leftovers = Leftovers(rooms, self.inbound)
+        self._leaves = Leaves(rooms.standing)
         self._enrol()
 
     def _enrol(self) -> None:
@@ -49,9 +53,15 @@ class Journey:
         agenda.handle("deliver", self.delivering.deliver)
         agenda.handle("hand-over", self.handover.hand_over)
         agenda.handle("send-receipt", self.handover.send_receipts)
-        failing.bind(agenda, self._rooms.record)
+        failing.bind(agenda, self._rooms.record, key=self._rooms.standing.storage_key, alarm=self._set_aside)
         failing.on_give_up("deliver", self.delivering.give_up)
         failing.on_give_up("seal", self.outbound.give_up)
+
+    def _set_aside(self, work: Work) -> Leaf:
+        """The leaf of work our own code failed at too often."""
+        self._rooms.gauges.refused("set-aside", work.peer)
+        at, exchange = self._rooms.clock.now(), work.exchange or None
+        return self._leaves.leaf(LeafKind.ALARM, at, "set-aside", exchange=exchange, reason=work.kind, src=work.peer or None)
 
     async def start(self, group: asyncio.TaskGroup) -> None:
         """Begin: what the database says is due is due; nothing is accepted before the clock is confirmed."""
