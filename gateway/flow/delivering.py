@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from crypto.errors import RemoteError
 from crypto.suites import suite_named
 from gateway.core.cover import Cover
-from gateway.core.errors import PeerProblem, Superseded
+from gateway.core.errors import PeerProblem, Superseded, Unreachable
 from gateway.core.exchange import State
 from gateway.core.leaf import LeafKind
 from gateway.core.policy import Clearance, ClearanceVoid, Hold, Question, Refusal, decide
@@ -33,6 +33,7 @@ log = logging.getLogger("yizhan.delivering")
 
 VERIFYING_REST = timedelta(seconds=5)  # the peer is looking at the content; asking again is cheap
 HELD_REST = timedelta(minutes=10)  # a person over there decides
+CUT_REST = timedelta(seconds=1)  # an upload that got further and broke goes on after this; its attempts are not counted
 IN_FLIGHT = frozenset({State.SEALED, State.DISPATCHED, State.RELAYED})
 OPEN = IN_FLIGHT | {State.STUCK, State.HELD}  # what only its ``expires`` ends when nobody else does
 
@@ -58,6 +59,7 @@ class Delivering:
         self._desk = desk
         self._taking = taking
         self._leaves = Leaves(rooms.standing)
+        self._reached: dict[str, int] = {}  # by key of work: how far its upload was when last heard of
         self._presuming = Alone()  # as in HandOver: our own receipts about a pair form one chain
 
     async def deliver(self, work: Work) -> None:
@@ -77,7 +79,15 @@ class Delivering:
             return
         if not await self._still_cleared(work, transmittal, found.clearance, tuple(there)):
             return
-        answer = await rooms.link.send(work.peer, await self._parcel(found, there))
+        try:
+            answer = await rooms.link.send(work.peer, await self._parcel(found, there))
+        except (Unreachable, PeerProblem) as error:
+            if not self._got_further(work, error):
+                raise
+            log.info("%s: the upload broke and goes on: %s", work.key, error)
+            await self._rest(work, CUT_REST)
+            return
+        self._reached.pop(work.key, None)
         if isinstance(answer, Pending):
             await self._wait(work, answer)
             return
@@ -196,19 +206,23 @@ class Delivering:
     async def _wait(self, work: Work, answer: Pending) -> None:
         if answer.state == "upload":
             raise PeerProblem("the upload is not complete", problem="upload", retryable=True)
-        rest = HELD_REST if answer.state == "held" else VERIFYING_REST
-        later = Work(
-            key=work.key,
-            kind=work.kind,
-            direction=work.direction,
-            exchange=work.exchange,
-            due=self._rooms.clock.now() + rest,
-            peer=work.peer,
-            priority=work.priority,
-            attempts=0,  # it answered: its silence begins anew, and its calling us is no reason to ask sooner
-        )
+        # It answered: its silence begins anew, and its calling us is no reason to ask sooner.
+        await self._rest(work, HELD_REST if answer.state == "held" else VERIFYING_REST)
+
+    async def _rest(self, work: Work, rest: timedelta) -> None:
+        """The same work later, as if it were the first attempt."""
+        later = replace(work, due=self._rooms.clock.now() + rest, attempts=0)
         await self._rooms.record(Step(changes=(Schedule(work=later),)))
         self._rooms.agenda.add(later)
+
+    def _got_further(self, work: Work, error: Exception) -> bool:
+        """Whether the other side holds more of the upload than when it broke the time before: a line that breaks often is no silent peer."""
+        facts = getattr(error, "facts", {})
+        offset, before = facts.get("offset"), self._reached.get(work.key, 0)
+        if not isinstance(offset, int) or offset <= before or not facts.get("retryable", True):
+            return False
+        self._reached[work.key] = offset
+        return True
 
     async def _follow(self, work: Work, transmittal: Transmittal) -> None:
         """The directory changed since the seal: whoever is behind another gateway now gets a delivery to that one."""
@@ -231,6 +245,7 @@ class Delivering:
     async def give_up(self, work: Work, error: Exception) -> None:
         """Attempts used up, or a final problem: STUCK, stated by ourselves and kept for a person."""
         rooms, at = self._rooms, self._rooms.clock.now()
+        self._reached.pop(work.key, None)
         found = await self._find(work.exchange)
         if found is None:
             await rooms.record(Step(changes=(Finish(key=work.key),)))

@@ -154,23 +154,30 @@ class PeerClient:
     # ---- uploads -----------------------------------------------------------------------------------------------------------------
 
     async def _upload(self, lane: _Lane, gateway: str, parcel: Parcel, offset: int) -> Answer:
+        """Raises Unreachable, PeerProblem; their fact ``offset`` says how far the other side was when last heard of."""
         # Going on after a cut or another offset is the same attempt as long as the other side has more than before; else it is over.
         furthest = -1
-        while True:
-            if not furthest < offset <= parcel.size:
-                raise Unreachable(f"{gateway}: the upload stays at {offset} of {parcel.size}", place=gateway, offset=offset)
-            furthest = offset
-            try:
-                given = await self._patch(lane, gateway, parcel, offset)
-            except Unreachable:
-                offset = await self._offset(lane, gateway, parcel)
-                if offset <= furthest:
-                    raise
-                continue
-            if isinstance(given, int):
+        try:
+            while furthest < offset <= parcel.size:
+                furthest = offset
+                given = await self._patch_or_ask(lane, gateway, parcel, offset)
+                if not isinstance(given, int):
+                    return given
                 offset = given
-            else:
-                return given
+            raise Unreachable(f"{gateway}: the upload stays at {offset} of {parcel.size}", place=gateway)
+        except (Unreachable, PeerProblem) as error:
+            error.facts["offset"] = min(max(offset, furthest), parcel.size)
+            raise
+
+    async def _patch_or_ask(self, lane: _Lane, gateway: str, parcel: Parcel, offset: int) -> Answer | int:
+        """One PATCH; where it breaks and the other side has more than before, how much that is."""
+        try:
+            return await self._patch(lane, gateway, parcel, offset)
+        except Unreachable:
+            reached = await self._offset(lane, gateway, parcel)
+            if reached <= offset:
+                raise
+            return reached
 
     async def _patch(self, lane: _Lane, gateway: str, parcel: Parcel, offset: int) -> Answer | int:
         """One PATCH: the answer, or the offset from which bytes are still missing."""
