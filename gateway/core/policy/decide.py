@@ -26,6 +26,7 @@ from crypto.suites import SUITES, Suite
 from gateway.core.explain import Reason, explain
 from gateway.core.levels import LEVELS, Level
 from gateway.core.policy.builtin import level_missing, part_above_document, state_secret_commercial
+from gateway.core.policy.degraded import Lapse
 from gateway.core.policy.model import Handling, Policy, Route, Zone
 from gateway.core.policy.question import Party, Question
 from gateway.core.policy.verdict import _DECIDED, Clearance, Hold, Refusal, Verdict
@@ -288,8 +289,8 @@ def _approvals(policy: Policy, handling: Handling, question: Question) -> Iterat
 def _unforgiven(policy: Policy, handling: Handling, question: Question) -> Iterator[Reason]:
     """What is away waits for somebody to bring it back: never a refusal, which would be final."""
     allowance, level = policy.allowance(handling.level.id), handling.level
-    for lapse in question.lapses:
-        until = allowance.until(lapse, timestamp_required=_stamp_needed(handling, question))
+    for lapse in _lapses(question):
+        until = allowance.until(lapse, timestamp_required=handling.timestamp_required)
         if question.at > until:
             yield explain(
                 "policy/degraded",
@@ -303,13 +304,13 @@ def _unforgiven(policy: Policy, handling: Handling, question: Question) -> Itera
             )
 
 
-def _stamp_needed(handling: Handling, question: Question) -> bool:
-    """Whether this decision still needs a time authority: an arrival brings its token with it."""
-    return handling.timestamp_required and question.side == "send"
+def _lapses(question: Question) -> tuple[Lapse, ...]:
+    """What is away and matters here: who only receives needs no time authority, an arrival brings its token."""
+    return tuple(lapse for lapse in question.lapses if lapse.mode != "time-authority" or question.side == "send")
 
 
 def _forgiven(handling: Handling, question: Question) -> Iterator[Reason]:
-    for lapse in question.lapses:
+    for lapse in _lapses(question):
         yield explain(
             "policy/grace",
             rule=f"degraded/{handling.level.id}/{lapse.mode}",
@@ -362,6 +363,6 @@ def _clear(policy: Policy, handling: Handling, question: Question, zones: dict[s
             *(_permitted(route, handling.level.id) for route in sorted(route.id for route in routes if route is not None)),
             *_forgiven(handling, question),
         ),
-        graces=tuple(dict.fromkeys(lapse.mode for lapse in question.lapses)),
+        graces=tuple(dict.fromkeys(lapse.mode for lapse in _lapses(question))),
         decided=_DECIDED,
     )
