@@ -1,7 +1,7 @@
 """What the folder office shows its people: ``status.json`` beside a document and ``reasons.json`` beside a refused one.
 
-status.json (``yizhan-status/1``): ``exchange, direction, title, updated, recipients[{org, name, state, at, events[{event, by, at}]}],
-reasons[]``; ours beside what the flow reports: ``source`` (the outbox name it came from) and ``acts[{act, outcome, reasons[]}]``.
+status.json (``yizhan-status/1``): ``exchange, direction, title, updated, recipients[{org, name, state, at, events[{event, by, at}],
+reasons[]?}], reasons[]``; ours beside what the flow reports: ``source`` (the outbox name it came from) and ``acts[{act, outcome, reasons[]}]``.
 """
 
 from __future__ import annotations
@@ -120,6 +120,7 @@ def _fields(status: Status) -> dict[str, Any]:
                 "at": format_time(each.at),
                 "events": [{"event": event, "by": by, "at": at} for event, by, at in each.events],
             }
+            | ({"reasons": reason_fields(each.reasons)} if each.reasons else {})
             for each in status.recipients
         ],
         "reasons": reason_fields(status.reasons),

@@ -13,7 +13,8 @@ from crypto.suites import suite_named
 from gateway.core.cover import Cover
 from gateway.core.errors import PeerProblem, Superseded, Unreachable
 from gateway.core.exchange import State
-from gateway.core.leaf import LeafKind
+from gateway.core.explain import Reason
+from gateway.core.leaf import Actor, LeafKind
 from gateway.core.policy import Clearance, ClearanceVoid, Hold, Question, Refusal, decide
 from gateway.core.step import Advance, Finish, Schedule, Step, StoredContent, Work
 from gateway.core.transmittal import Transmittal
@@ -24,9 +25,11 @@ from gateway.flow.office import Desk
 from gateway.flow.opening import party
 from gateway.flow.ports import ExchangeRow, Parcel, Pending
 from gateway.flow.private import open_private
+from gateway.flow.queue_reasons import remember
 from gateway.flow.rooms import Rooms
 from gateway.flow.standing import Standing
 from gateway.flow.taking import Taking
+from gateway.flow.trouble import reason_of
 from gateway.flow.witness import issue, kept
 
 log = logging.getLogger("yizhan.delivering")
@@ -49,6 +52,19 @@ class _Due:
     envelopes: dict[str, bytes]
     content: StoredContent
     clearance: Clearance | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presumption:
+    """What the sender concludes by itself about one recipient's copy; whatever the recipient states later replaces it."""
+
+    to: State
+    expect: frozenset[State]
+    kind: LeafKind
+    code: str  # of the receipt and the leaf
+    reasons: tuple[Reason, ...] = ()  # for the office's eyes
+    finish: str = ""  # key of the delivery that ends with it
+    actor: Actor | None = None  # the person whose act it is; else the gateway itself
 
 
 class Delivering:
@@ -195,9 +211,10 @@ class Delivering:
         advances = tuple(
             Advance(direction="out", exchange=work.exchange, recipient=org, expect=IN_FLIGHT, to=to, at=at) for org in recipients
         )
+        why = remember(self._rooms.standing.storage_key, work.exchange, recipients, verdict.reasons)
         report = self._desk.report("out", work.exchange, at)
         leaf = self._leaves.redecided(at, work.exchange, verdict)
-        await self._rooms.record(Step(changes=(*advances, Finish(key=work.key), Schedule(work=report)), leaves=(leaf,)))
+        await self._rooms.record(Step(changes=(*advances, *why, Finish(key=work.key), Schedule(work=report)), leaves=(leaf,)))
         self._rooms.agenda.add(report)
         return to
 
@@ -244,40 +261,38 @@ class Delivering:
 
     async def give_up(self, work: Work, error: Exception) -> None:
         """Attempts used up, or a final problem: STUCK, stated by ourselves and kept for a person."""
-        rooms, at = self._rooms, self._rooms.clock.now()
-        self._reached.pop(work.key, None)
+        rooms = self._rooms
         found = await self._find(work.exchange)
         if found is None:
             await rooms.record(Step(changes=(Finish(key=work.key),)))
             return
-        transmittal, transmittal_digest = found.transmittal, found.digest
-        for recipient in transmittal.recipients:
+        stuck = Presumption(
+            to=State.STUCK, expect=IN_FLIGHT, kind=LeafKind.STUCK, code=_why(error), reasons=(reason_of(error),), finish=work.key
+        )
+        for recipient in found.transmittal.recipients:
             if rooms.standing.goes_through(recipient.org, work.peer):
-                await self._presume(work, transmittal, transmittal_digest, recipient.org, State.STUCK, LeafKind.STUCK, _why(error), at)
-        await rooms.record(Step(changes=(Finish(key=work.key),)))
+                await self._presume(stuck, found.transmittal, found.digest, recipient.org)
 
     async def expire(self, exchange: str, org: str) -> None:
         """The exchange's ``expires`` is past and the recipient said nothing that holds it: our own presumption."""
-        at = self._rooms.clock.now()
-        row = await self._rooms.ledger.exchange("out", exchange)
-        if row is None or row.transmittal is None or row.transmittal_digest is None:
-            return
-        transmittal = Transmittal.from_bytes(row.transmittal)
         # Behind no gateway any more: its delivery, wherever it was due, finds the passage ended and finishes itself.
         gateway = next((found.id for found in self._rooms.standing.directory.gateways_of(org)), "")
-        work = Work(key=f"deliver:out:{exchange}:{gateway}", kind="deliver", direction="out", exchange=exchange, due=at, peer=gateway)
-        await self._presume(work, transmittal, row.transmittal_digest, org, State.EXPIRED, LeafKind.EXPIRED, "expired", at)
+        over = Presumption(to=State.EXPIRED, expect=OPEN, kind=LeafKind.EXPIRED, code="expired", finish=f"deliver:out:{exchange}:{gateway}")
+        await self.presume(over, exchange, org)
 
-    async def _presume(
-        self, work: Work, transmittal: Transmittal, transmittal_digest: str, org: str, to: State, kind: LeafKind, reason: str, at: datetime
-    ) -> None:
+    async def presume(self, presumption: Presumption, exchange: str, org: str) -> bool:
+        """State what we conclude about one recipient of a sealed exchange; whether its passage was where that could be concluded."""
+        row = await self._rooms.ledger.exchange("out", exchange)
+        if row is None or row.transmittal is None or row.transmittal_digest is None:
+            return False
+        return await self._presume(presumption, Transmittal.from_bytes(row.transmittal), row.transmittal_digest, org)
+
+    async def _presume(self, presumption: Presumption, transmittal: Transmittal, transmittal_digest: str, org: str) -> bool:
         async with self._presuming.under(transmittal.id):
-            await self._presume_alone(work, transmittal, transmittal_digest, org, to, kind, reason, at)
+            return await self._presume_alone(presumption, transmittal, transmittal_digest, org)
 
-    async def _presume_alone(
-        self, work: Work, transmittal: Transmittal, transmittal_digest: str, org: str, to: State, kind: LeafKind, reason: str, at: datetime
-    ) -> None:
-        rooms = self._rooms
+    async def _presume_alone(self, presumption: Presumption, transmittal: Transmittal, transmittal_digest: str, org: str) -> bool:
+        rooms, at, to = self._rooms, self._rooms.clock.now(), presumption.to
         rooms.hot_out.drop(transmittal.id)
         before = await rooms.ledger.receipts("out", transmittal.id)
         ours = [row.digest for row in before if (row.recipient, row.issuer_org) == (org, rooms.standing.organisation)]
@@ -292,21 +307,24 @@ class Delivering:
             event="RelayFailure",
             at=at,
             prev=ours[-1] if ours else None,
-            reason=reason,
+            reason=presumption.code,
         )
+        finish = (Finish(key=presumption.finish),) if presumption.finish else ()
         report = self._desk.report("out", transmittal.id, at)
-        expect = IN_FLIGHT if to is State.STUCK else OPEN
-        advance = Advance(direction="out", exchange=transmittal.id, recipient=org, expect=expect, to=to, at=at)
-        leaf = self._leaves.receipt(kind, at, judged.receipt, judged.digest, kind.value, reason)
+        advance = Advance(direction="out", exchange=transmittal.id, recipient=org, expect=presumption.expect, to=to, at=at)
+        why = remember(rooms.standing.storage_key, transmittal.id, (org,), presumption.reasons) if presumption.reasons else ()
+        leaf = self._leaves.receipt(
+            presumption.kind, at, judged.receipt, judged.digest, presumption.kind.value, presumption.code, actor=presumption.actor
+        )
         try:
-            await rooms.record(
-                Step(changes=(advance, kept(judged, "out", at), Finish(key=work.key), Schedule(work=report)), leaves=(leaf,))
-            )
+            await rooms.record(Step(changes=(advance, kept(judged, "out", at), *why, *finish, Schedule(work=report)), leaves=(leaf,)))
         except Superseded:
-            await rooms.record(Step(changes=(Finish(key=work.key),)))
-            return
-        rooms.gauges.outcome("out", to, transmittal.level, work.peer)
+            if finish:
+                await rooms.record(Step(changes=finish))
+            return False
+        rooms.gauges.outcome("out", to, transmittal.level, presumption.finish.rpartition(":")[2])
         rooms.agenda.add(report)
+        return True
 
 
 def _why(error: Exception) -> str:

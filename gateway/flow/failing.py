@@ -97,7 +97,7 @@ class Failing:
         except Exception as trouble:
             if not is_defect(trouble):
                 raise
-            log.error("%s: could not be given up", work.key, exc_info=trouble)
+            log.exception("%s: could not be given up", work.key)
             await self._set_aside(work)
 
     async def _set_aside(self, work: Work) -> None:

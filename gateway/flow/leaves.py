@@ -71,8 +71,18 @@ class Leaves:
         """A request of a peer that was answered by a problem."""
         return self.leaf(LeafKind.REFUSED, at, "problem", reason=code, src=peer)
 
-    def receipt(self, kind: LeafKind, at: datetime, receipt: Receipt, digest: str, outcome: str, reason: str | None = None) -> Leaf:
-        """A receipt, ours or another's."""
+    def receipt(
+        self,
+        kind: LeafKind,
+        at: datetime,
+        receipt: Receipt,
+        digest: str,
+        outcome: str,
+        reason: str | None = None,
+        actor: Actor | None = None,
+    ) -> Leaf:
+        """A receipt, ours or another's; ``actor`` where a person had it issued."""
+        acting = {} if actor is None else {"actor": actor}
         return self.leaf(
             kind,
             at,
@@ -82,6 +92,7 @@ class Leaves:
             object=digest,
             reason=reason or (receipt.reason.code if receipt.reason else None),
             src=receipt.by.gateway,
+            **acting,
         )
 
     def _of_transmittal(self, kind: LeafKind, at: datetime, outcome: str, transmittal: Transmittal, digest: str, **fields: Any) -> Leaf:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -16,6 +16,7 @@ from gateway.core.transmittal import Transmittal
 from gateway.flow.ports import ExchangeRow, ReceiptRow, RecipientStatus, Status
 from gateway.flow.private import open_private, source_digest
 from gateway.flow.progress import Progress
+from gateway.flow.queue_reasons import later_reasons, together
 from gateway.flow.rooms import Rooms
 
 REPORT_DELAY = timedelta(milliseconds=300)  # several receipts of one exchange make one report
@@ -107,7 +108,8 @@ class Desk:
         row = await self._rooms.ledger.exchange("out", exchange)
         if row is not None and row.transmittal is None and all(passage.state == "REFUSED" for passage in row.passages):
             private = open_private(self._rooms.standing.storage_key, "out", exchange, row.private)
-            await self._rooms.office.refuse(source, private.reasons)
+            later = await later_reasons(self._rooms.standing.storage_key, self._rooms.ledger, row)
+            await self._rooms.office.refuse(source, together(private.reasons, row, later))
         else:
             await self._rooms.office.settle(source, exchange)
 
@@ -128,7 +130,8 @@ class Desk:
                 self._rooms.hot_out.drop(work.exchange)  # what comes now is a person's act, and may take days
         elif (row := await self._rooms.ledger.exchange(work.direction, work.exchange)) is not None:
             receipts = await self._rooms.ledger.receipts(work.direction, work.exchange)
-            await self._rooms.office.report(self._status(row, receipts))
+            later = await later_reasons(self._rooms.standing.storage_key, self._rooms.ledger, row)
+            await self._rooms.office.report(self._status(row, receipts, later))
         self._rooms.finish(Finish(key=work.key, detail=work.detail))
 
     def _hot_status(self, exchange: str, progress: Progress) -> Status:
@@ -150,7 +153,7 @@ class Desk:
             reasons=progress.reasons,
         )
 
-    def _status(self, row: ExchangeRow, receipts: Sequence[ReceiptRow]) -> Status:
+    def _status(self, row: ExchangeRow, receipts: Sequence[ReceiptRow], later: Mapping[str, tuple[Reason, ...]]) -> Status:
         private = open_private(self._rooms.standing.storage_key, row.direction, row.id, row.private)
         events: dict[str, list[tuple[str, str, str]]] = {}
         for receipt in receipts:
@@ -168,10 +171,11 @@ class Desk:
                     state=passage.state,
                     at=passage.updated,
                     events=tuple(sorted(events.get(passage.recipient, []), key=lambda event: event[2])),
+                    reasons=later.get(passage.recipient, ()),
                 )
                 for passage in row.passages
             ),
-            reasons=private.reasons,
+            reasons=together(private.reasons, row, later),
         )
 
     def name_of(self, org: str) -> str:

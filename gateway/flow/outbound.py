@@ -27,6 +27,7 @@ from gateway.flow.office import Desk
 from gateway.flow.ports import BadOffer, Held, Offer, OfferedPart
 from gateway.flow.private import ALIAS, open_private, seal_private, source_digest
 from gateway.flow.progress import Progress, Stand
+from gateway.flow.queue_reasons import remember
 from gateway.flow.rooms import Rooms
 from gateway.flow.sealing import Ready, Sealed, Stamped, seal, stamp, token_request
 from gateway.flow.witness import new_id
@@ -458,10 +459,11 @@ class Outbound:
             Advance(direction="out", exchange=exchange, recipient=passage.recipient, expect=frozenset({State.TAKEN}), to=to, at=at)
             for passage in row.passages
         )
+        why = remember(rooms.standing.storage_key, exchange, [passage.recipient for passage in row.passages], verdict.reasons)
         report = self._desk.report("out", exchange, at)
         leaf = self._leaves.redecided(at, exchange, verdict)
         try:
-            await rooms.record(Step(changes=(*advances, Finish(key=work.key), Schedule(work=report)), leaves=(leaf,)))
+            await rooms.record(Step(changes=(*advances, *why, Finish(key=work.key), Schedule(work=report)), leaves=(leaf,)))
             rooms.agenda.add(report)
             self._count([passage.recipient for passage in row.passages], to, row.level)
         except Superseded:

@@ -97,6 +97,7 @@ class RecipientStatus:
     state: State
     at: datetime
     events: tuple[tuple[str, str, str], ...] = ()  # (event, by organisation, at) of each receipt
+    reasons: tuple[Reason, ...] = ()  # why it is held, refused, stuck or over, where that was decided about this one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
