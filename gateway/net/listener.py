@@ -11,13 +11,16 @@ import logging
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
+from time import monotonic
 
 from aiohttp import web
 
 from crypto.errors import Unverified
 from gateway.core.errors import ProblemError
+from gateway.net.door import BACKLOG, Door
+from gateway.net.limits import STRANGER, Doorkeeper, DoorLimits, Notices
 from gateway.net.problems import Problem, is_defect, problem, problem_of
 from gateway.net.tls import PeerCertificate, peer_certificate
 
@@ -32,6 +35,7 @@ class ListenLimits:
 
     connections: int = 512  # all together; a file descriptor and about 100 KiB each
     connections_per_peer: int = 32  # twice what one sender of ours opens
+    connections_of_strangers: int = 16  # whose certificate stands under a root and in no directory: each hears one word and is hung up on
     in_flight_per_peer: int = 64  # requests being worked on; above it: too-many
     line_bytes: int = 1024  # request line; our longest has 120 characters
     field_bytes: int = 4096  # one header field
@@ -43,6 +47,7 @@ class ListenLimits:
     body_bytes_per_second: int = 16 * 1024  # … and must come at this rate on the whole: a slow line passes, a trickle does not
     read_ahead: int = 256 * 1024  # bytes of a body buffered before the socket is paused
     linger_seconds: float = 2.0  # how long the rest of a refused body is read so that the answer can be heard
+    door: DoorLimits = field(default_factory=DoorLimits)
 
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -51,7 +56,7 @@ Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Connection(web.RequestHandler):
     """One accepted connection: counted, with a deadline for its first head, and with the identity its certificate proved."""
 
-    __slots__ = ("_head_timer", "_listener", "counted", "peer")
+    __slots__ = ("_head_timer", "_listener", "counted", "counted_as", "peer")
 
     def __init__(self, listener: Listener, server: web.Server, limits: ListenLimits) -> None:
         super().__init__(
@@ -71,6 +76,7 @@ class Connection(web.RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
         self.peer: PeerCertificate | None = None
         self.counted = False
+        self.counted_as = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """After the TLS handshake: take the connection in, or hang up when there are enough."""
@@ -78,7 +84,8 @@ class Connection(web.RequestHandler):
         if socket is not None:
             with contextlib.suppress(Unverified):  # a stranger: answered one word, request by request
                 self.peer = peer_certificate(socket.getpeercert(binary_form=True) or b"")
-        if not self._listener.admit(self):
+        address = transport.get_extra_info("peername")
+        if not self._listener.admit(self, address[0] if address else ""):
             transport.abort()  # type: ignore[attr-defined]
             return
         super().connection_made(transport)
@@ -124,36 +131,58 @@ class Connection(web.RequestHandler):
 class Listener:
     """A listening port. ``start``, then ``stop`` once."""
 
-    def __init__(self, handle: Handle, *, name: str, limits: ListenLimits | None = None, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        *,
+        name: str,
+        limits: ListenLimits | None = None,
+        tls: ssl.SSLContext | None = None,
+        listed: Callable[[PeerCertificate], bool] = lambda _: True,
+        held_back: Callable[[str, str], None] = lambda limit, peer: None,  # noqa: ARG005
+    ) -> None:
         self.name = name
         self.limits = limits or ListenLimits()
         self.stopping = asyncio.Event()
         self.uploads: set[Body] = set()  # bodies that may be ended early
+        self.notices = Notices()
         self._handle = handle
         self._tls = tls
+        self._listed = listed
+        self._held_back = held_back
         self._web: web.Server | None = None
         self._listening: asyncio.Server | None = None
+        self._door: Door | None = None
+        self._keeper = Doorkeeper(self.limits.door)
         self._connections = 0
         self._by_peer: Counter[str] = Counter()
+        self._empty = asyncio.Event()
 
     async def start(self, host: str, port: int) -> None:
         """Listen. Raises OSError when the port cannot be had."""
         server = web.Server(self._handle, handler_cancellation=False)  # a peer that hangs up must not split a step of the flow
         self._web = server
-        self._listening = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self, server, self.limits),
-            host,
-            port,
-            ssl=self._tls,
-            backlog=256,
-            reuse_address=True,
-            ssl_handshake_timeout=self.limits.handshake_seconds if self._tls else None,
-            ssl_shutdown_timeout=2.0 if self._tls else None,
+
+        def connection() -> Connection:
+            return Connection(self, server, self.limits)
+
+        if self._tls is None:
+            self._listening = await asyncio.get_running_loop().create_server(connection, host, port, backlog=BACKLOG, reuse_address=True)
+            return
+        self._door = Door(
+            connection,
+            self._tls,
+            self._keeper,
+            handshake_seconds=self.limits.handshake_seconds,
+            turned_away=lambda limit: self.held_back(limit, STRANGER),
         )
+        await self._door.open(host, port)
 
     @property
     def port(self) -> int:
         """The port in use, also when 0 was asked for."""
+        if self._door is not None:
+            return self._door.port
         if self._listening is None:
             raise AssertionError("internal: not started")
         return int(self._listening.sockets[0].getsockname()[1])
@@ -166,30 +195,49 @@ class Listener:
     async def stop(self, grace: float) -> None:
         """Accept no more, close what idles, let requests in flight end within ``grace`` seconds, then cut."""
         self.stopping.set()
-        if self._listening is None or self._web is None:
+        if self._web is None:
             return
-        self._listening.close()
+        for way_in in (self._listening, self._door):
+            if way_in is not None:
+                way_in.close()
         self._web.pre_shutdown()
         shutting = asyncio.create_task(self._web.shutdown(grace), name=f"stop {self.name}")
         await asyncio.sleep(0.01)  # every connection is marked as closing before uploads end, so none waits for the rest of its body
         for body in tuple(self.uploads):
             body.end()
         await shutting
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(2.0):  # TLS goodbyes
-                await self._listening.wait_closed()
+        if self._connections:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2.0):  # TLS goodbyes
+                    await self._empty.wait()
 
-    def admit(self, connection: Connection) -> bool:
-        """Count a connection in, unless there are enough of all or of this peer's."""
-        peer = connection.peer.gateway if connection.peer else ""
-        if self.stopping.is_set() or self._connections >= self.limits.connections:
+    def held_back(self, limit: str, peer: str) -> None:
+        """A limit met a peer (or a stranger): counted, and told once a minute."""
+        self._held_back(limit, peer)
+        self.notices.note(peer, limit, monotonic())
+
+    def admit(self, connection: Connection, address: str) -> bool:
+        """Count a connection in, unless there are enough of all or of this peer's.
+
+        A certificate the directory does not list counts among the strangers' whatever it says: or it could use up the connections of
+        the gateway it names.
+        """
+        listed = self._tls is None or (connection.peer is not None and self._listed(connection.peer))
+        peer = connection.peer.gateway if connection.peer is not None and listed else STRANGER
+        most = self.limits.connections if self._tls is None else self.limits.connections_per_peer
+        if not listed:
+            most = self.limits.connections_of_strangers
+        if self.stopping.is_set():
             return False
-        if peer and self._by_peer[peer] >= self.limits.connections_per_peer:
-            log.warning("%s: %s holds %d connections, refused one more", self.name, peer, self._by_peer[peer])
+        if self._connections >= self.limits.connections or self._by_peer[peer] >= most:
+            self.held_back("connections", peer)
             return False
+        if self._tls is not None and listed:
+            self._keeper.seen(address)
         self._connections += 1
+        self._empty.clear()
         self._by_peer[peer] += 1
-        connection.counted = True
+        connection.counted, connection.counted_as = True, peer
         return True
 
     def dismiss(self, connection: Connection) -> None:
@@ -197,11 +245,13 @@ class Listener:
         if not connection.counted:
             return
         connection.counted = False
-        peer = connection.peer.gateway if connection.peer else ""
+        peer = connection.counted_as
         self._connections -= 1
         self._by_peer[peer] -= 1
         if not self._by_peer[peer]:
             del self._by_peer[peer]
+        if not self._connections:
+            self._empty.set()
 
 
 def answer(status: int, body: bytes = b"", content_type: str = "", headers: dict[str, str] | None = None) -> web.Response:
@@ -219,12 +269,12 @@ def answer_problem(stated: Problem) -> web.Response:
     return answer(stated.status, stated.to_bytes(), headers=stated.headers())
 
 
-def problem_from(error: Exception, *, where: str, peer: str) -> Problem:
-    """What is answered for an error; the reason goes into our log, with a traceback when it is our defect."""
+def problem_from(error: Exception, *, where: str, peer: str, speak: bool = True) -> Problem:
+    """What is answered for an error; the reason goes into our log (unless ``speak`` is false), with a traceback when it is our defect."""
     stated = problem_of(error)
     if is_defect(error):
         log.error("%s: %s: %s", where, peer or "stranger", error, exc_info=error)
-    else:
+    elif speak:
         log.info("%s: %s: %s: %s", where, peer or "stranger", stated.word, error)
     return stated
 

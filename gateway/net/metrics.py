@@ -59,6 +59,12 @@ class Metrics:
         )
         self._refused = Counter("yizhan_refusals", "Exchanges and receipts refused, by reason", ("code", "peer"), registry=registry)
         self._problems = Counter("yizhan_peer_problems", "Requests of peers answered with a problem", ("code", "peer"), registry=registry)
+        self._held_back = Counter(
+            "yizhan_peer_held_back",
+            "Requests and connections of a peer that a limit made wait or refused",
+            ("limit", "peer"),
+            registry=registry,
+        )
         self._bytes = Counter("yizhan_content_bytes", "Ciphertext moved", ("direction", "peer"), registry=registry)
         self._latency = Histogram("yizhan_stage_seconds", "Time one stage took", ("stage",), buckets=LATENCY_BUCKETS, registry=registry)
         self._batch = _Tally("yizhan_journal_batch_steps", "Steps in one transaction", BATCH_BUCKETS)
@@ -95,6 +101,10 @@ class Metrics:
     def problem_answered(self, code: str, peer: str) -> None:
         """A request of a peer was answered with this word."""
         self._problems.labels(code, self._peer(peer)).inc()
+
+    def held_back(self, limit: str, peer: str) -> None:
+        """A limit made a peer wait, or refused it."""
+        self._held_back.labels(limit, self._peer(peer)).inc()
 
     # ---- beyond the port -----------------------------------------------------------------------------------------------------------
 

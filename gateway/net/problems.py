@@ -80,6 +80,16 @@ _WORDS: tuple[tuple[type[YizhanError], str], ...] = (
 )
 
 
+# What a peer brought about itself. Not among them: what says something about this moment here, or is ordinary in resuming an upload.
+FAILURES = frozenset(
+    {
+        "malformed", "not-carrier", "not-ours", "envelope-mismatch", "signature-invalid", "signer-not-listed", "token-missing",
+        "token-invalid", "chain-invalid", "revoked", "expired", "lifetime", "policy-refused", "duplicate-other", "ciphertext-mismatch",
+        "content-invalid", "not-found", "too-large", "too-slow",
+    }
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """What a peer is told: a word, its row, and the two facts that help it to go on."""
@@ -136,6 +146,14 @@ def problem_of(error: BaseException) -> Problem:
         if isinstance(error, kind):
             return problem(word)
     return problem("internal")
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether the peer brought it about: it counts against what a peer may fail."""
+    word = problem_of(error).word
+    if word == "clock":  # ours, unless it was found in what came: then the times are among the facts
+        return isinstance(error, ProblemError) and "now" in error.facts
+    return word in FAILURES
 
 
 def is_defect(error: BaseException) -> bool:

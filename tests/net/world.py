@@ -149,6 +149,7 @@ class CountingGauges:
 
     def __init__(self) -> None:
         self.refusals: list[tuple[str, str]] = []
+        self.limited: list[tuple[str, str]] = []
         self.stages: list[str] = []
 
     def latency(self, stage, seconds) -> None:
@@ -157,3 +158,6 @@ class CountingGauges:
 
     def problem_answered(self, code, peer) -> None:
         self.refusals.append((code, peer))
+
+    def held_back(self, limit, peer) -> None:
+        self.limited.append((limit, peer))

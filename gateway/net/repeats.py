@@ -1,0 +1,40 @@
+"""What was answered lately, so that a repeat of the very same cover by the same peer gets the same bytes without being verified again.
+
+Sound because nothing is decided anew: the first answer was receipts, durable before it left, and format.md says a repeat of a transmittal gets
+the bytes given then. The key is a digest over peer and cover; content behind a repeated cover is not looked at there either. Only receipts
+are kept, never a problem. What is not here is answered from the database, as after a restart.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from hashlib import sha256
+
+
+class Repeats:
+    """A bounded map from (peer, cover) to the frame of receipts it was answered with; the oldest goes first."""
+
+    CEILING = 4 * 1024 * 1024  # about 1,400 answers with one receipt: half a minute of a busy gateway, as long as a cut line is noticed
+    LARGEST = 64 * 1024  # an answer with more than some twenty receipts is rare and would push out many others
+
+    def __init__(self) -> None:
+        self._frames: OrderedDict[bytes, bytes] = OrderedDict()
+        self._used = 0
+
+    @staticmethod
+    def name(peer: str, cover: bytes) -> bytes:
+        """The key of this cover from this peer."""
+        return sha256(peer.encode() + b"\0" + cover).digest()
+
+    def answered(self, name: bytes) -> bytes | None:
+        """The frame given then, if it is still here."""
+        return self._frames.get(name)
+
+    def keep(self, name: bytes, frame: bytes) -> None:
+        """This was answered."""
+        if len(frame) > self.LARGEST or name in self._frames:
+            return
+        self._frames[name] = frame
+        self._used += len(frame)
+        while self._used > self.CEILING:
+            self._used -= len(self._frames.popitem(last=False)[1])
