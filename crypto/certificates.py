@@ -93,6 +93,9 @@ class Trust:
                 raise TrustUnusable(f"{authority.subject} is no certification authority of one of our suites", subject=authority.subject)
 
 
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """Moments from ``start`` to ``end``; ``end`` itself belongs to it."""
@@ -102,6 +105,10 @@ class Window:
 
     def __contains__(self, moment: datetime) -> bool:
         return self.start <= moment <= self.end
+
+    def lengthened(self, span: timedelta) -> Window:
+        """The same window, open so much longer."""
+        return Window(start=self.start, end=self.end + span if span and self.end < _LAST - span else self.end)
 
     def narrowed(self, other: Window) -> Window:
         """The moments in both."""
@@ -139,10 +146,12 @@ def verify_chain(certificate: Certificate, trust: Trust, *, at: datetime, now: d
 class ChainCache:
     """``verify_chain`` under one trust, remembering good answers while they cannot change. Safe to use from several threads."""
 
-    __slots__ = ("_known", "_lock", "_verifier", "trust")
+    __slots__ = ("_grace", "_known", "_lock", "_verifier", "stale_since", "trust")
 
     def __init__(self, trust: Trust) -> None:
         self.trust = trust
+        self.stale_since: datetime | None = None  # of ``within``: since when the oldest list an answer rested on is over
+        self._grace = timedelta(0)
         self._verifier = _Verifier(trust)
         self._known: dict[tuple[Certificate, Purpose], Chain] = {}
         self._lock = threading.Lock()
@@ -152,12 +161,25 @@ class ChainCache:
         known = self._known.get((certificate, purpose))
         if known is not None and at in known.valid and now in known.fresh:
             return known
-        chain = self._verifier.verify(certificate, utc(at), utc(now), purpose)
-        with self._lock:
-            if len(self._known) >= MAX_CHAINS:
-                self._known.pop(next(iter(self._known)))
-            self._known[certificate, purpose] = chain
-        return chain
+        if known is None or at not in known.valid or now not in known.fresh.lengthened(self._grace):
+            known = self._verifier.verify(certificate, utc(at), utc(now), purpose, self._grace)
+            with self._lock:
+                if len(self._known) >= MAX_CHAINS:
+                    self._known.pop(next(iter(self._known)))
+                self._known[certificate, purpose] = known
+        if now > known.fresh.end and (self.stale_since is None or known.fresh.end < self.stale_since):
+            self.stale_since = known.fresh.end
+        return known
+
+    def within(self, grace: timedelta) -> ChainCache:
+        """The same trust and memory for one act, for which a revocation list counts so much longer than its next update."""
+        other = ChainCache.__new__(ChainCache)
+        other.trust, other.stale_since = self.trust, None
+        other._grace, other._verifier, other._known, other._lock = grace, self._verifier, self._known, self._lock
+        return other
+
+
+_NO_GRACE: Final = timedelta(0)
 
 
 class _Verifier:
@@ -169,7 +191,7 @@ class _Verifier:
         self._crls = _by_issuer(trust.crls)
         self._signed_by: dict[Certificate, tuple[Crl, ...]] = {}
 
-    def verify(self, certificate: Certificate, at: datetime, now: datetime, purpose: Purpose) -> Chain:
+    def verify(self, certificate: Certificate, at: datetime, now: datetime, purpose: Purpose, grace: timedelta = _NO_GRACE) -> Chain:
         certificate.require(purpose)
         path = self._path(certificate, at)
         _require_one_suite(path)
@@ -178,7 +200,7 @@ class _Verifier:
         later: Revocation | None = None
         for subject, issuer in pairwise(path):
             lists = self._lists(issuer)
-            fresh = fresh.narrowed(_freshness(lists, issuer, now))
+            fresh = fresh.narrowed(_freshness(lists, issuer, now, grace))
             revocation = _revocation(lists, subject)
             if revocation is None:
                 continue
@@ -223,7 +245,7 @@ class _Verifier:
 
 
 _INSTANT = timedelta(microseconds=1)
-_ALWAYS = Window(start=datetime.min.replace(tzinfo=UTC), end=datetime.max.replace(tzinfo=UTC))
+_ALWAYS = Window(start=datetime.min.replace(tzinfo=UTC), end=_LAST)
 _OUT_OF_VALIDITY = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
@@ -280,9 +302,9 @@ def _signed(crl: Crl, issuer: Certificate) -> bool:
     return True
 
 
-def _freshness(lists: Iterable[Crl], issuer: Certificate, now: datetime) -> Window:
+def _freshness(lists: Iterable[Crl], issuer: Certificate, now: datetime, grace: timedelta) -> Window:
     windows = [Window(start=crl.this_update - CRL_SKEW, end=crl.next_update) for crl in lists]
-    fresh = [window for window in windows if now in window]
+    fresh = [window for window in windows if now in window.lengthened(grace)]
     if not fresh:
         newest = max((window.end for window in windows), default=None)
         raise CrlStale(f"no fresh revocation list of {issuer.subject}", check="crl", issuer=issuer.subject, next_update=newest)

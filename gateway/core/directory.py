@@ -298,9 +298,12 @@ class Directory:
         algorithm = signed.suite.digest
         return cls(parsed, digest(algorithm, head), tuple(_entry(ref, entries, algorithm) for ref in parsed.entries), authority)
 
-    def check_in_force(self, chains: ChainCache, now: datetime) -> None:
-        """Raises DirectoryExpired; CrlStale, Unverified where its authority is no longer to be believed."""
-        if not self.issued - CLOCK_SKEW <= now < self.expires:
+    def check_in_force(self, chains: ChainCache, now: datetime, grace: timedelta = timedelta(0)) -> None:
+        """Raises DirectoryExpired; CrlStale, Unverified where its authority is no longer to be believed.
+
+        ``grace``: for so long past its end policy lets it count.
+        """
+        if not self.issued - CLOCK_SKEW <= now < self.expires and not self.expires <= now <= self.expires + grace:
             raise DirectoryExpired("the directory is not in force", issued=self.head.issued, expires=self.head.expires, now=now)
         chains.verify(self.authority, at=now, now=now, purpose=Purpose.DIRECTORY)
 

@@ -62,6 +62,7 @@ class LeafKind(StrEnum):
     ORIGIN = "origin"  # the first leaf of a log; ``object`` is the digest of the last checkpoint of the origin before
     POLICY = "policy"  # a policy came into force
     DIRECTORY = "directory"  # a directory came into force
+    DEGRADED = "degraded"  # something is away that a level needs; ``reason`` says what
     ROOTS = "roots"  # both trees' roots at one size
     EVIDENCE = "evidence"  # evidence was exported
     ERASED = "erased"
@@ -92,12 +93,16 @@ class Leaf(Wire, frozen=True, kw_only=True):
     policy: PolicyRef | None = None
     reason: Word | None = None
     recipient: OrgCode | None = None
+    since: TimeText | None = None  # of a degraded leaf: when what is away went away
     size: Natural | None = None
     src: Party | None = None
+    until: TimeText | None = None  # and how long policy lets the level go on
     v: Literal["yizhan-leaf/1"] = version("yizhan-leaf/1")
 
     def __post_init__(self) -> None:
-        parse_time(self.at)
+        for moment in (self.at, self.since, self.until):
+            if moment is not None:
+                parse_time(moment)
 
     @property
     def moment(self) -> datetime:
