@@ -34,6 +34,7 @@ from gateway.flow.standing import Standing
 from gateway.home import Home, log_name
 from gateway.net.calling import CallLimits
 from gateway.net.directory_client import DirectoryClient
+from gateway.net.limits import DoorLimits, Rate, peer_rates
 from gateway.net.listener import ListenLimits
 from gateway.net.metrics import Metrics
 from gateway.net.ops import OpsServer
@@ -236,13 +237,22 @@ class Gateway:
         return standing
 
     async def _open_doors(self, down: contextlib.AsyncExitStack, rooms: Rooms, journey: Journey, renewal: Renewal) -> None:
-        limits = ListenLimits(in_flight_per_peer=self._config.limits.requests_per_peer)
+        ours = self._config.limits
+        door = DoorLimits(of_address=Rate(per_second=ours.handshakes_per_second, burst=64))
+        limits = ListenLimits(in_flight_per_peer=ours.requests_per_peer, door=door)
+        rates = peer_rates(
+            requests=ours.requests_per_second,
+            exchanges=ours.exchanges_per_second,
+            mib=ours.incoming_mib,
+            failures_a_minute=ours.failures_per_minute,
+        )
         journey.inbound.on_unknown_directory = renewal.ask
         peers = PeerServer(
             self._home.tls(),
             journey.inbound,
             lambda gateway: rooms.standing.directory.tls_fingerprints(gateway),  # noqa: PLW0108  # as above
             limits=limits,
+            rates=rates,
             gauges=self._metrics,
             proofs=journey.inbound.proof,
         )

@@ -18,14 +18,15 @@ from urllib.parse import urlsplit
 
 from crypto.errors import YizhanError
 from crypto.suites import SUITES
-from gateway.core.canonical import GATEWAY_PATTERN
+from gateway.core.canonical import GATEWAY_PATTERN, MAX_INTEGER
 from gateway.core.errors import BadConfiguration
 from gateway.core.organisation import check_code
 
 FILE_NAME: Final = "gateway.toml"
 MAX_CONFIGURATION = 64 * 1024  # a page of settings; anything larger is another file under this name
+MAX_SHOWN: Final = 80  # characters of a wrong value that a complaint repeats
 _NODE = re.compile(r"[a-z0-9]{1,16}")
-_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\s/]+):(\d{1,5})")
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\s/]+):([0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,17 @@ class Limits:
     uploads_per_peer: int = 16
     # Requests of one peer served at a time; more are told to wait. Default 64.
     requests_per_peer: int = 64
+    # Requests a second one peer is served on the whole; beyond it they wait and none is refused. Default 500: more than two cores carry.
+    requests_per_second: float = 500.0
+    # New exchanges a second one peer may offer on the whole; beyond it they wait and none is refused. Default 200: more than one process
+    # verifies and keeps.
+    exchanges_per_second: float = 200.0
+    # MiB a second one peer may send on the whole; beyond it the line waits. Default 256: more than one stage decrypts.
+    incoming_mib: float = 256.0
+    # Requests a minute that may not hold before a peer is refused (too-many), 128 of them at once. Default 120.
+    failures_per_minute: float = 120.0
+    # TLS handshakes a second from one address, 64 of them at once; beyond it connections are closed unread. Default 20: gateways keep theirs.
+    handshakes_per_second: float = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +177,7 @@ class Config:
             raise BadConfiguration(f"{source}: larger than {MAX_CONFIGURATION} bytes", file=source, key="")
         try:
             table = tomllib.loads(data.decode("utf-8"))
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        except (ValueError, RecursionError) as problem:  # no UTF-8, no TOML, an integer of thousands of digits, a thousand brackets
             raise BadConfiguration(f"{source}: not TOML: {problem}", file=source, key="") from problem
         config = _read_struct(cls, table, source, "")
         validate(config, source=source)
@@ -229,13 +241,21 @@ def _read_value(hint: Any, value: Any, source: str, key: str) -> Any:
 def _read_scalar(hint: type, value: Any, source: str, key: str) -> Any:
     if hint is str and isinstance(value, str):
         return value
-    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+    number = not isinstance(value, bool) and (isinstance(value, float) or (isinstance(value, int) and abs(value) <= MAX_INTEGER))
+    if hint is int and number and isinstance(value, int):
         return value
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+    if hint is float and number:
         return float(value)
     unit = next((unit for unit in ("seconds", "mib") if key.endswith("_" + unit)), "")
     wanted = {str: "a text in quotes", int: "a whole number", float: "a number"}[hint]
-    raise _bad(source, key, f"must be {wanted}" + (f" of {unit}" if unit else ""), f"found {value!r}")
+    raise _bad(source, key, f"must be {wanted}" + (f" of {unit}" if unit else ""), f"found {_found(value)}")
+
+
+def _found(value: Any) -> str:
+    try:
+        return repr(value)[:MAX_SHOWN]
+    except ValueError:  # somewhere inside an integer that Python refuses to write in decimal
+        return "a number out of bounds"
 
 
 def _bad(source: str, key: str, what: str, remark: str) -> BadConfiguration:
@@ -325,12 +345,18 @@ def _validate_places(config: Config, need: Need) -> None:
 
 
 def _is_url(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets around what is no IPv6 address, a port out of bounds
+        return False
 
 
 def _is_stream_url(url: str) -> bool:
-    place = urlsplit(url).netloc
+    try:
+        place = urlsplit(url).netloc
+    except ValueError:
+        return False
     return url == f"tsp://{place}" and "@" not in place and _is_address(place)
 
 
@@ -344,5 +370,10 @@ def _validate_numbers(config: Config, need: Need) -> None:
         ("limits.in_flight_per_peer", config.limits.in_flight_per_peer, 1, 256),
         ("limits.uploads_per_peer", config.limits.uploads_per_peer, 1, 4096),
         ("limits.requests_per_peer", config.limits.requests_per_peer, 1, 4096),
+        ("limits.requests_per_second", config.limits.requests_per_second, 1, 1e6),
+        ("limits.exchanges_per_second", config.limits.exchanges_per_second, 0.1, 1e6),
+        ("limits.incoming_mib", config.limits.incoming_mib, 0.1, 1 << 20),
+        ("limits.failures_per_minute", config.limits.failures_per_minute, 1, 1e6),
+        ("limits.handshakes_per_second", config.limits.handshakes_per_second, 0.1, 1e4),
     ):
         need(low <= value <= high, key, f"must lie between {low} and {high}", f"found {value}")

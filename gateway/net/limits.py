@@ -13,7 +13,7 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 log = logging.getLogger("yizhan.net")
@@ -47,6 +47,17 @@ class PeerRates:
     at_once: int = 16  # of one peer being verified: what a gateway of ours opens, and one batch of a stage
     at_once_in_doubt: int = 2  # … when half its failures are used up: an honest request then waits behind two of its acts, not sixteen
     body_memory: int = 32 * 1024 * 1024  # larger request bodies of one peer in memory together; the next is read when there is room
+
+
+def peer_rates(*, requests: float, exchanges: float, mib: float, failures_a_minute: float) -> PeerRates:
+    """The rates with those figures a gateway.toml may set; bursts of two seconds for requests and exchanges, a quarter for bytes."""
+    return replace(
+        PeerRates(),
+        requests=Rate(per_second=requests, burst=2 * requests),
+        exchanges=Rate(per_second=exchanges, burst=2 * exchanges),
+        bytes=Rate(per_second=mib * 1024 * 1024, burst=mib * 1024 * 256),
+        failures=replace(PeerRates().failures, per_second=failures_a_minute / MINUTE),
+    )
 
 
 class Bucket:

@@ -62,7 +62,7 @@ class Metrics:
         self._held_back = Counter(
             "yizhan_peer_held_back",
             "Requests and connections of a peer that a limit made wait or refused",
-            ("limit", "peer"),
+            ("code", "peer"),
             registry=registry,
         )
         self._bytes = Counter("yizhan_content_bytes", "Ciphertext moved", ("direction", "peer"), registry=registry)

@@ -62,7 +62,7 @@ def peer_certificate(der: bytes) -> PeerCertificate:
         certificate = x509.load_der_x509_certificate(der)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = [uri for uri in names.get_values_for_type(x509.UniformResourceIdentifier) if uri.startswith(GATEWAY_URN)]
-    except (ValueError, x509.ExtensionNotFound) as error:
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, x509.InvalidVersion) as error:
         raise Unverified("a TLS certificate without a usable SAN", check="tls-identity") from error
     if len(uris) != 1 or not _GATEWAY_ID.fullmatch(uris[0].removeprefix(GATEWAY_URN)):
         raise Unverified("a TLS certificate that does not name exactly one gateway", check="tls-identity", uris=len(uris))
