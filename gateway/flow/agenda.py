@@ -17,7 +17,7 @@ from datetime import datetime
 
 from gateway.core.step import SET_ASIDE, Work, WorkKind
 from gateway.core.turn import turn
-from gateway.flow.bulk import is_bulk, size_of
+from gateway.flow.bulk import Grade, grade, size_of
 
 WAKE_EVERY = 1.0  # seconds
 Handler = Callable[[Work], Awaitable[None]]
@@ -35,11 +35,8 @@ WIDTH: dict[WorkKind, int] = {
     "arrive": 1,
     "take-receipt": 1,
 }
-BULK_WIDTH: dict[WorkKind, int] = {
-    "seal": 2,  # each keeps a thread and a disk busy
-    "deliver": 4,  # uploads to one peer: they share the line, and a large one does not hold up one that is merely not small
-    "hand-over": 2,  # as seal
-}
+# The same for what moves bulk, large and huge: uploads share the line to a peer, the others each keep a thread and a disk busy.
+BULK_WIDTH: dict[WorkKind, tuple[int, int]] = {"seal": (2, 1), "deliver": (4, 2), "hand-over": (2, 1)}
 
 
 class _Lane:
@@ -60,17 +57,16 @@ class Agenda:
         failed: Callable[[Work, Exception], Awaitable[None]],
         *,
         width: Mapping[WorkKind, int] | None = None,
-        bulk_width: Mapping[WorkKind, int] | None = None,
     ) -> None:
-        """``width`` and ``bulk_width`` replace those of the kinds they name."""
+        """``width`` replaces that of the kinds it names."""
         self._width = WIDTH | dict(width or {})
-        self._bulk_width = BULK_WIDTH | dict(bulk_width or {})
         self._now = clock_now
         self._failed = failed
         self._handlers: dict[WorkKind, Handler] = {}
-        self._lanes: dict[tuple[WorkKind, str, bool], _Lane] = {}
+        self._lanes: dict[tuple[WorkKind, str, Grade], _Lane] = {}
         self._later: dict[str, tuple[asyncio.TimerHandle, Work]] = {}
         self._present: dict[str, Work] = {}
+        self._doing: set[str] = set()
         self._woken: dict[str, float] = {}
         self._order = itertools.count()
         self._group: asyncio.TaskGroup | None = None
@@ -121,6 +117,10 @@ class Agenda:
         """Whether work of that key waits or is being done."""
         return key in self._present or key in self._later
 
+    def doing(self, key: str) -> bool:
+        """Whether work of that key is in somebody's hands at this moment."""
+        return key in self._doing
+
     def wake(self, peer: str) -> None:
         """The peer called us, so it is there: what failed and was put off for it is due now, and the count of its silence begins anew.
 
@@ -160,7 +160,7 @@ class Agenda:
 
     def take_waiting(self, kind: WorkKind, peer: str, limit: int) -> list[Work]:
         """More work of the same lane for a handler that carries many at once."""
-        lane = self._lanes.get((kind, peer, False))
+        lane = self._lanes.get((kind, peer, Grade.SMALL))
         taken: list[Work] = []
         while lane and lane.waiting and len(taken) < limit:
             work = heapq.heappop(lane.waiting)[2]
@@ -192,11 +192,12 @@ class Agenda:
             task.add_done_callback(self.running.discard)
 
     def _lane(self, work: Work) -> _Lane:
-        bulk = is_bulk(work)
-        key = (work.kind, work.peer, bulk)
+        size = grade(size_of(work))
+        key = (work.kind, work.peer, size)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane((self._bulk_width if bulk else self._width)[work.kind])
+            width = self._width[work.kind] if size is Grade.SMALL else BULK_WIDTH[work.kind][size - Grade.LARGE]
+            lane = self._lanes[key] = _Lane(width)
         return lane
 
     async def _drain(self, lane: _Lane) -> None:
@@ -211,10 +212,13 @@ class Agenda:
 
     async def _do(self, work: Work) -> None:
         failure: Exception | None = None
+        self._doing.add(work.key)
         try:
             await self._handlers[work.kind](work)
         except Exception as error:  # noqa: BLE001  # the outermost loop of a worker: one poisoned work must not stop its lane
             failure = error
+        finally:
+            self._doing.discard(work.key)
         self.done(work)
         if failure is not None:
             await self._failed(work, failure)

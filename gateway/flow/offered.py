@@ -52,6 +52,11 @@ class Taken:
         return Private(document=self.document, reasons=tuple(self.verdict.reasons), parts=part_facts(self.copies), source=self.offer.source)
 
     @property
+    def size(self) -> int:
+        """Bytes of all parts."""
+        return sum(held.size for _, held in self.copies)
+
+    @property
     def draft(self) -> Draft:
         """What the seal is put on."""
         return _draft(self.exchange, self.document, self.offer, self.copies, self.clearance, self.refs)
@@ -146,6 +151,11 @@ def check_recipients(standing: Standing, offer: Offer) -> None:
 
 def attachments(offer: Offer) -> int:
     return sum(part.role == "attachment" for part in offer.parts)
+
+
+def size_of_offer(offer: Offer) -> int:
+    """Bytes of all parts, as the office says."""
+    return sum(part.size for part in offer.parts)
 
 
 def drop(copies: Sequence[tuple[OfferedPart, Held]]) -> None:

@@ -13,6 +13,7 @@ from gateway.core.explain import Reason
 from gateway.core.receipt import Receipt
 from gateway.core.step import Finish, Work
 from gateway.core.transmittal import Transmittal
+from gateway.flow.bulk import size_note
 from gateway.flow.ports import ExchangeRow, ReceiptRow, RecipientStatus, Status
 from gateway.flow.private import open_private, source_digest
 from gateway.flow.progress import Progress
@@ -81,6 +82,7 @@ class Desk:
         standing = self._rooms.standing
         chosen = [recipient.org for recipient in transmittal.recipients] if orgs is None else orgs
         gateways = sorted({found.id for org in chosen for found in standing.directory.gateways_of(org)[:1]})
+        note = size_note(transmittal.content.size if transmittal.content else 0)
         return tuple(
             Work(
                 key=f"deliver:out:{transmittal.id}:{gateway}",
@@ -90,6 +92,7 @@ class Desk:
                 due=at,
                 peer=gateway,
                 priority=priority,
+                detail=note,
             )
             for gateway in gateways
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -21,21 +21,21 @@ from gateway.core.explain import Reason, explain_error
 from gateway.core.leaf import Leaf
 from gateway.core.policy import Clearance, ClearanceVoid, Hold, Refusal, Verdict, decide
 from gateway.core.step import Advance, Change, Finish, KeepSealed, OpenExchange, Schedule, Step, StoredContent, Work
+from gateway.flow.bulk import Grade, Heavy, Stopping, grade, size_note
 from gateway.flow.leaves import Leaves
-from gateway.flow.offered import Earlier, Taken, attachments, check_recipients, content_digest_of, drop, question
+from gateway.flow.offered import Earlier, Taken, attachments, check_recipients, content_digest_of, drop, question, size_of_offer
 from gateway.flow.office import Desk
 from gateway.flow.ports import BadOffer, Held, Offer, OfferedPart
 from gateway.flow.private import ALIAS, open_private, seal_private, source_digest
 from gateway.flow.progress import Progress, Stand
 from gateway.flow.queue_reasons import remember
 from gateway.flow.rooms import Rooms
-from gateway.flow.sealing import Ready, Sealed, Stamped, seal, stamp, token_request
+from gateway.flow.sealing import Ready, Sealed, Stamped, encrypt, put_seal, seal, stamp, token_request
 from gateway.flow.witness import new_id
 
 log = logging.getLogger("yizhan.outbound")
 
-SEALED_AT_ONCE = 1024 * 1024  # bytes of parts; up to here copying and sealing is one hop, beyond it the tray is settled first
-HOT_OVERHEAD = 4096  # what a sealed exchange holds beside its content: transmittal, signature, token
+HOT_OVERHEAD = 4096  # what a sealed exchange holds beside its content, transmittal and envelopes: objects, signature, token
 BAD_OFFER_REST = timedelta(seconds=30)  # an offer that failed for reasons of ours is looked at again after this
 
 
@@ -58,6 +58,7 @@ class Outbound:
         self._desk = desk
         self._leaves = Leaves(rooms.standing)
         self._slots = asyncio.Semaphore(in_flight)
+        self._heavy = Heavy("out")
         self._at_work: set[str] = set()
         self._resting: dict[str, datetime] = {}
         self._taken: dict[str, Taken] = {}
@@ -143,7 +144,12 @@ class Outbound:
         try:
             earlier = await self._earlier(offer.source)
             begun = rooms.clock.monotonic()
-            prepared = await rooms.stage_out.run(self._prepare, offer, earlier, at)
+            if grade(size_of_offer(offer)) is Grade.SMALL:
+                prepared = await rooms.stage_out.run(self._prepare, offer, earlier, at)
+            else:
+                copies = await self._copy_bulk(offer)
+                at = rooms.clock.now()  # copying took its time
+                prepared = await rooms.stage_out.run(self._decide, offer, copies, earlier, at)
         except AlreadyOpen as known:
             await self._desk.settle_again(offer.source, known.exchange)
             return str(known.exchange)
@@ -183,9 +189,30 @@ class Outbound:
             raise
         return tuple(copies)
 
+    async def _copy_bulk(self, offer: Offer) -> tuple[tuple[OfferedPart, Held], ...]:
+        return await self._heavy.run(
+            size_of_offer(offer), self._copy, [replace(part, read=self._while_serving(part)) for part in offer.parts]
+        )
+
+    def _while_serving(self, part: OfferedPart) -> Callable[[], Iterator[bytes]]:
+        def read() -> Iterator[bytes]:
+            for chunk in part.read():
+                self._keep_on()
+                yield chunk
+
+        return read
+
+    def _keep_on(self) -> None:
+        """Raises Stopping when the gateway goes down: what takes minutes does not hold that up, and begins anew at the next start."""
+        if not self._rooms.standing.accepts_work:
+            raise Stopping("going down")
+
     def _prepare(self, offer: Offer, earlier: Earlier, at: datetime) -> _Prepared:
-        """One hop: copy, compare with what was sent before, ask policy, and seal what is small and cleared."""
-        copies = self._copy(offer.parts)
+        """One hop for a small offer: copy, decide, and seal what is cleared."""
+        return self._decide(offer, self._copy(offer.parts), earlier, at)
+
+    def _decide(self, offer: Offer, copies: tuple[tuple[OfferedPart, Held], ...], earlier: Earlier, at: datetime) -> _Prepared:
+        """Compare with what was sent before, ask policy, and seal what is small and cleared."""
         try:
             content_digest = content_digest_of(offer, copies)
             refs = earlier.refs_for(offer.source, content_digest)
@@ -208,7 +235,7 @@ class Outbound:
 
     def _seal_small(self, taken: Taken, verdict: Verdict, at: datetime) -> Sealed | None:
         rooms = self._rooms
-        if not isinstance(verdict, Clearance) or sum(held.size for _, held in taken.copies) > SEALED_AT_ONCE:
+        if not isinstance(verdict, Clearance) or grade(taken.size) is not Grade.SMALL:
             return None
         try:
             return seal(taken.draft, verdict, rooms.standing, at, rooms.blobs.create)
@@ -244,7 +271,7 @@ class Outbound:
         self._taken[opening.id] = taken
         works = (
             self._desk.settlement(taken.offer.source, opening.id, opening.at),
-            _seal_work(opening.id, taken.clearance.priority, opening.at),
+            _seal_work(opening.id, taken.clearance.priority, taken.size, opening.at),
         )
         try:
             await self._rooms.record(Step(changes=(opening, *(Schedule(work=work) for work in works)), leaves=(prepared.leaf,)))
@@ -320,7 +347,9 @@ class Outbound:
             stands={org: Stand(State.SEALED, at) for org, _ in stamped.sealed.envelopes},
         )
         ready = Ready(stamped=stamped, clearance=clearance, progress=progress)
-        self._rooms.hot_out.put(taken.exchange, ready, len(content.inline or b"") + HOT_OVERHEAD)
+        sealed = stamped.sealed
+        size = len(sealed.transmittal_bytes) + sum(len(envelope) for _, envelope in sealed.envelopes)
+        self._rooms.hot_out.put(taken.exchange, ready, len(content.inline or b"") + size + HOT_OVERHEAD)
 
     async def _open_without_clearance(
         self, opening: OpenExchange, *, leaf_reasons: Hold | Refusal, leaf: Leaf, offer: Offer, at: datetime
@@ -377,7 +406,7 @@ class Outbound:
     async def _seal_and_stamp(self, taken: Taken) -> Stamped:
         rooms, begun = self._rooms, self._rooms.clock.monotonic()
         rooms.guard.check(rooms.clock.now(), rooms.clock.monotonic())
-        sealed = await rooms.stage_out.run(seal, taken.draft, taken.clearance, rooms.standing, rooms.clock.now(), rooms.blobs.create)
+        sealed = await self._seal(taken)
         if not taken.clearance.timestamp_required:
             return Stamped(sealed=sealed, nro=sealed.nro.der, stamped_at=rooms.clock.now())
         try:
@@ -387,6 +416,19 @@ class Outbound:
             raise
         rooms.gauges.latency("seal", rooms.clock.monotonic() - begun)
         return stamped
+
+    async def _seal(self, taken: Taken) -> Sealed:
+        rooms, draft, clearance = self._rooms, taken.draft, taken.clearance
+        if grade(taken.size) is Grade.SMALL:
+            return await rooms.stage_out.run(seal, draft, clearance, rooms.standing, rooms.clock.now(), rooms.blobs.create)
+        encrypted = await self._heavy.run(
+            taken.size, encrypt, draft, clearance, rooms.standing, rooms.clock.now(), rooms.blobs.create, keep_on=self._keep_on
+        )
+        try:  # created only now: the token has to be as young as that, and encrypting may have taken longer
+            return await rooms.stage_out.run(put_seal, encrypted, draft, clearance, rooms.standing, rooms.clock.now())
+        except BaseException:
+            await self._discard(encrypted.content)
+            raise
 
     async def _stamp(self, sealed: Sealed, clearance: Clearance) -> Stamped:
         rooms = self._rooms
@@ -429,7 +471,7 @@ class Outbound:
             return None
         private = open_private(rooms.standing.storage_key, "out", exchange, row.private)
         document, offer = private.document, await rooms.office.fetch(private.source, exchange)
-        copies = await rooms.stage_out.run(self._copy, offer.parts)
+        copies = await self._copy_bulk(offer)
         try:
             if content_digest_of(offer, copies) != row.content_digest:
                 raise OfferGone("the office shows other content than was taken", exchange=exchange)
@@ -486,5 +528,7 @@ def _sealed(exchange: str, org: str, at: datetime) -> Advance:
     return Advance(direction="out", exchange=exchange, recipient=org, expect=frozenset({State.TAKEN}), to=State.SEALED, at=at)
 
 
-def _seal_work(exchange: str, priority: int, at: datetime) -> Work:
-    return Work(key=f"seal:out:{exchange}", kind="seal", direction="out", exchange=exchange, due=at, priority=priority)
+def _seal_work(exchange: str, priority: int, size: int, at: datetime) -> Work:
+    return Work(
+        key=f"seal:out:{exchange}", kind="seal", direction="out", exchange=exchange, due=at, priority=priority, detail=size_note(size)
+    )

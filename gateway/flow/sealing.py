@@ -57,6 +57,16 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Encrypted:
+    """The content in its lasting place; nothing says whose it is yet."""
+
+    manifest: str  # its digest
+    content: StoredContent
+    digest: str
+    key: ContentKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sealed:
     """Signed and encrypted; not yet timestamped."""
 
@@ -93,18 +103,41 @@ def seal(draft: Draft, clearance: Clearance, standing: Standing, at: datetime, n
     Raises ClearanceVoid when the clearance does not cover exactly this draft at this moment; KeyUnusable when our own certificate would
     not be believed (fail closed: no signature, nothing taken); NotInForce, CrlStale, NoRoom, PartChanged.
     """
-    suite, directory = clearance.suite, standing.directory
-    standing.check_directory(at)
-    standing.check_signer(suite, at)
-    clearance.check(
-        policy_digest=standing.policy.digest,
-        directory_version=directory.version,
-        at=at,
-        metadata_digest=digest("sha256", draft.document.to_bytes()),
-        recipients=tuple(org for org, _ in draft.recipients),
-    )
+    _check(draft, clearance, standing, at)
+    return _put_seal(_encrypted(draft, clearance.suite, standing, new_blob, lambda: None), draft, clearance, standing, at)
+
+
+def encrypt(
+    draft: Draft,
+    clearance: Clearance,
+    standing: Standing,
+    at: datetime,
+    new_blob: Callable[[int], BlobWriter],
+    *,
+    keep_on: Callable[[], None] = lambda: None,
+) -> Encrypted:
+    """The part of ``seal`` that takes as long as the content is large; ``keep_on`` may raise between two pieces. Raises what ``seal`` raises."""
+    _check(draft, clearance, standing, at)
+    return _encrypted(draft, clearance.suite, standing, new_blob, keep_on)
+
+
+def put_seal(encrypted: Encrypted, draft: Draft, clearance: Clearance, standing: Standing, at: datetime) -> Sealed:
+    """The rest of ``seal``: ``at`` is when the transmittal says it was created, and its token must follow within minutes."""
+    _check(draft, clearance, standing, at)
+    return _put_seal(encrypted, draft, clearance, standing, at)
+
+
+def _encrypted(
+    draft: Draft, suite: Suite, standing: Standing, new_blob: Callable[[int], BlobWriter], keep_on: Callable[[], None]
+) -> Encrypted:
     manifest = _manifest(draft, standing).to_bytes()
-    content, key, sealed_digest = _encrypt(manifest, draft.copies, suite, new_blob)
+    content, key, sealed_digest = _encrypt(manifest, draft.copies, suite, new_blob, keep_on)
+    return Encrypted(manifest=digest(suite.digest, manifest), content=content, digest=sealed_digest, key=key)
+
+
+def _put_seal(encrypted: Encrypted, draft: Draft, clearance: Clearance, standing: Standing, at: datetime) -> Sealed:
+    suite, directory = clearance.suite, standing.directory
+    content, key = encrypted.content, encrypted.key
     envelopes = tuple((org, _envelope(org, key, directory, suite)) for org, _ in draft.recipients)
     transmittal = Transmittal(
         v="yizhan-transmittal/1",
@@ -118,7 +151,7 @@ def seal(draft: Draft, clearance: Clearance, standing: Standing, at: datetime, n
         level=draft.level,
         urgency=draft.urgency,
         suite=suite.id,
-        content=ContentRef(manifest=digest(suite.digest, manifest), sealed=sealed_digest, size=content.size),
+        content=ContentRef(manifest=encrypted.manifest, sealed=encrypted.digest, size=content.size),
         created=format_time(at),
         expires=format_time(clearance.expires),
         policy=PolicyRef(id=clearance.policy.id, version=clearance.policy.version, digest=clearance.policy.digest),
@@ -134,6 +167,18 @@ def seal(draft: Draft, clearance: Clearance, standing: Standing, at: datetime, n
         envelopes=envelopes,
         content=content,
         own_key=keep_key(standing, "out", draft.exchange, key),
+    )
+
+
+def _check(draft: Draft, clearance: Clearance, standing: Standing, at: datetime) -> None:
+    standing.check_directory(at)
+    standing.check_signer(clearance.suite, at)
+    clearance.check(
+        policy_digest=standing.policy.digest,
+        directory_version=standing.directory.version,
+        at=at,
+        metadata_digest=digest("sha256", draft.document.to_bytes()),
+        recipients=tuple(org for org, _ in draft.recipients),
     )
 
 
@@ -185,14 +230,14 @@ def _manifest(draft: Draft, standing: Standing) -> Manifest:
 
 
 def _encrypt(
-    manifest: bytes, copies: tuple[Copy, ...], suite: Suite, new_blob: Callable[[int], BlobWriter]
+    manifest: bytes, copies: tuple[Copy, ...], suite: Suite, new_blob: Callable[[int], BlobWriter], keep_on: Callable[[], None]
 ) -> tuple[StoredContent, ContentKey, str]:
     """One pass over the content: ZIP, cipher, digest of the ciphertext."""
     size = content_size(manifest, [(copy.entry, copy.held.crc) for copy in copies])
     key = fresh_content_key(suite)
     cipher, hasher = ContentEncryptor(key), Hasher(suite.digest)
     plain = zip_chunks(manifest, ((copy.entry, copy.held.crc, copy.held.chunks()) for copy in copies))
-    sealed = _sealed_chunks(plain, cipher, hasher)
+    sealed = _sealed_chunks(plain, cipher, hasher, keep_on)
     if size <= INLINE_CONTENT:
         content = StoredContent(size=size, inline=b"".join(sealed))
     else:
@@ -200,8 +245,9 @@ def _encrypt(
     return content, ContentKey(suite=suite, key=key.key, nonce=key.nonce, tag=cipher.finalize()), hasher.text()
 
 
-def _sealed_chunks(plain: Iterator[bytes], cipher: ContentEncryptor, hasher: Hasher) -> Iterator[bytes]:
+def _sealed_chunks(plain: Iterator[bytes], cipher: ContentEncryptor, hasher: Hasher, keep_on: Callable[[], None]) -> Iterator[bytes]:
     for chunk in plain:
+        keep_on()
         sealed = cipher.update(chunk)
         hasher.update(sealed)
         yield sealed
