@@ -237,12 +237,12 @@ class Doorkeeper:
         place = neighbourhood(address)
         visitor = self._visitor(place, now)
         if visitor.shaking >= self._limits.half_open_of_address:
-            return "half-open"
+            return "unfinished"
         if not visitor.bucket.take(1, now):
             return "handshakes"
         if place not in self._known:
             if self._shaking_strangers >= self._limits.half_open:
-                return "half-open"
+                return "unfinished"
             if self._strangers is None:
                 self._strangers = Bucket(self._limits.of_strangers, now)
             if not self._strangers.take(1, now):

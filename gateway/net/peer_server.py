@@ -164,7 +164,7 @@ class PeerServer:
         if self._listener.stopping.is_set():
             raise ProblemError("stopping", "shutting down", retryable=True)
         if self._in_flight[peer] >= self._listener.limits.in_flight_per_peer:
-            self._listener.held_back("in-flight", peer)
+            self._listener.held_back("parallel", peer)
             raise ProblemError("too-many", "too many requests in flight", retryable=True, retry_after=1)
         self._in_flight[peer] += 1
         try:
