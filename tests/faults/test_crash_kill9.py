@@ -7,6 +7,7 @@ keeps lying there with the same bytes; a signature put under a document reaches 
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -42,7 +43,7 @@ class Crowd:
     def look(self) -> None:
         """Read every status as a clerk would, and hold what it says against the inbox of that moment."""
         for source, status in self.desk.statuses().items():
-            state = status["recipients"][0]["state"]
+            state = next((each["state"] for each in status["recipients"]), "TAKEN")
             before = self.told.get(source, "TAKEN")
             if RANK.get(state, -1) < RANK[before]:
                 self.broken.append(f"{source}: {state} after {before} was shown")
@@ -112,7 +113,8 @@ def _kill_and_send(town: Town, crowds: tuple[Crowd, Crowd], chance: random.Rando
 def _watch(crowds: tuple[Crowd, Crowd], done: threading.Event) -> None:
     while not done.wait(0.2):
         for crowd in crowds:
-            crowd.look()
+            with contextlib.suppress(FileNotFoundError):  # a folder moved on while the list was read
+                crowd.look()
 
 
 def _sign_some(crowd: Crowd, chance: random.Random) -> int:
