@@ -303,7 +303,7 @@ class Directory:
 
         ``grace``: for so long past its end policy lets it count.
         """
-        if not self.issued - CLOCK_SKEW <= now < self.expires and not self.expires <= now <= self.expires + grace:
+        if not self.issued - CLOCK_SKEW <= now < self.expires and not (grace and self.expires <= now <= self.expires + grace):
             raise DirectoryExpired("the directory is not in force", issued=self.head.issued, expires=self.head.expires, now=now)
         chains.verify(self.authority, at=now, now=now, purpose=Purpose.DIRECTORY)
 

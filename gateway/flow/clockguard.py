@@ -42,15 +42,24 @@ class ClockGuard:
             return None
         return now - self._stamped - timedelta(seconds=mono - self._mono)
 
-    def check(self, now: datetime, mono: float) -> None:
-        """Raises ClockUntrusted."""
+    @property
+    def confirmed(self) -> datetime | None:
+        """What time the last token gave."""
+        return self._stamped
+
+    def left(self, mono: float, age: timedelta = TOKEN_AGE) -> timedelta:
+        """How long the last token still confirms our clock; nothing where none came."""
+        return timedelta(0) if self._stamped is None else max(timedelta(0), age - timedelta(seconds=mono - self._mono))
+
+    def check(self, now: datetime, mono: float, age: timedelta = TOKEN_AGE) -> None:
+        """Raises ClockUntrusted. ``age``: policy may let a token confirm our clock for less than the hour."""
         drift = self.drift(now, mono)
         if drift is None:
             raise ClockUntrusted("no time authority has answered yet", drift=None)
         if abs(drift) > TOLERANCE:
             raise ClockUntrusted(f"our clock is {drift.total_seconds():.1f} s off the time authority", drift=drift.total_seconds())
-        if timedelta(seconds=mono - self._mono) > TOKEN_AGE:
-            raise ClockUntrusted("no time authority has answered for an hour", drift=drift.total_seconds())
+        if timedelta(seconds=mono - self._mono) > min(age, TOKEN_AGE):
+            raise ClockUntrusted(f"no time authority has answered for {_spelled(min(age, TOKEN_AGE))}", drift=drift.total_seconds())
         if self._newest_leaf is not None and now + TOLERANCE < self._newest_leaf:
             raise ClockUntrusted("our clock is behind our own audit log", drift=drift.total_seconds())
 
@@ -61,3 +70,7 @@ class ClockGuard:
         except ClockUntrusted:
             return False
         return True
+
+
+def _spelled(age: timedelta) -> str:
+    return "an hour" if age == TOKEN_AGE else f"{age.total_seconds():.0f} s"

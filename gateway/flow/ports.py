@@ -324,6 +324,10 @@ class Blobs(Protocol):
         """Raises NoRoom when no new content may come. A question to the file system alone: may be asked on the event loop."""
         ...
 
+    def free(self) -> int:
+        """Bytes free on the disk and promised to nobody. Asked as ``check_room`` is."""
+        ...
+
 
 class Upload(Protocol):
     """A resumable arrival of one ciphertext; survives a restart at its last synced offset. Blocking: called off the event loop."""

@@ -16,7 +16,7 @@ from crypto.keys import Signer, Unwrapper
 from crypto.suites import Suite
 from gateway.core.directory import Directory, DirectoryError, NotListed
 from gateway.core.errors import BadConfiguration, ProblemError
-from gateway.core.policy import Policy
+from gateway.core.policy import Lapse, Policy
 from gateway.core.transmittal import DirectoryRef
 
 
@@ -76,19 +76,32 @@ class Standing:
         """Whether documents for this organisation go to that gateway; False for one the directory no longer knows."""
         return any(found.id == gateway for found in self.directory.gateways_of(org)[:1])
 
-    def directory_named(self, ref: DirectoryRef, now: datetime) -> Directory:
-        """The directory a transmittal was made under. Raises ProblemError: unknown here, or no longer in force."""
+    def directory_named(self, ref: DirectoryRef, now: datetime, level: str | None = None) -> Directory:
+        """The directory a transmittal of that level was made under. Raises ProblemError: unknown here, or no longer in force."""
         known = self._known.get(ref.version)
         if known is None or known.digest != ref.digest:
             raise ProblemError("directory-unknown", f"directory version {ref.version} is not here", retryable=True, version=ref.version)
-        if now >= known.expires:
+        grace = self.policy.allowance(level).directory_grace
+        if now >= known.expires and (not grace or now > known.expires + grace):
             raise ProblemError("directory-expired", f"directory version {ref.version} has expired", retryable=True, version=ref.version)
         return known
 
-    def check_directory(self, now: datetime) -> None:
-        """Whether the directory may be acted by now. Raises NotInForce, CrlStale."""
+    def chains_at(self, level: str | None) -> ChainCache:
+        """What we believe certificates by, for one act at that level: its policy may let a revocation list count past its next update."""
+        grace = self.policy.allowance(level).crl_grace
+        return self.chains.within(grace) if grace else self.chains
+
+    def lapses(self, chains: ChainCache, now: datetime, directory: Directory | None = None) -> tuple[Lapse, ...]:
+        """What had to be forgiven for an act that rests on these chains and that directory (the one in force where none is named)."""
+        expires = (directory or self.directory).expires
+        stale = () if chains.stale_since is None else (Lapse(mode="crl-stale", since=chains.stale_since),)
+        return stale if now < expires else (*stale, Lapse(mode="directory-expired", since=expires))
+
+    def check_directory(self, now: datetime, level: str | None = None, chains: ChainCache | None = None) -> None:
+        """Whether the directory may be acted by now, at that level (at none: strictly). Raises NotInForce, CrlStale."""
+        grace = self.policy.allowance(level).directory_grace
         try:
-            self.directory.check_in_force(self.chains, now)
+            self.directory.check_in_force(chains or self.chains_at(level), now, grace)
         except (DirectoryError, Unverified) as error:
             raise NotInForce(f"directory version {self.directory.version}: {error}", version=self.directory.version) from error
 
@@ -104,11 +117,11 @@ class Standing:
                 continue  # something else is wrong with it, which fresh lists would not mend
         return True
 
-    def check_signer(self, suite: Suite, at: datetime) -> None:
+    def check_signer(self, suite: Suite, at: datetime, level: str | None = None) -> None:
         """Whether peers will believe what we sign now: our own certificate judged as they judge it. Raises KeyUnusable, CrlStale."""
         certificate = self.signer(suite).certificate
         try:
-            chain = self.chains.verify(certificate, at=at, now=at, purpose=Purpose.SIGN)
+            chain = self.chains_at(level).verify(certificate, at=at, now=at, purpose=Purpose.SIGN)
         except Unverified as error:
             raise KeyUnusable(f"our own signing certificate of suite {suite.id} does not hold: {error}", suite=suite.id) from error
         if chain.revoked_later is not None:

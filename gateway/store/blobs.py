@@ -128,6 +128,10 @@ class FolderBlobs:
         """Raises NoRoom when no new content may come."""
         self.headroom.check()
 
+    def free(self) -> int:
+        """Bytes free on the disk and promised to nobody."""
+        return self.headroom.free()
+
     def path(self, name: str) -> Path:
         """Where a blob of that name lies; names come from the database, and a wrong one must not lead elsewhere."""
         if _NAME.fullmatch(name) is None:

@@ -85,6 +85,12 @@ class Headroom:
         with self._lock:
             self._check(size)
 
+    def free(self) -> int:
+        """Bytes free and promised to nobody."""
+        disk = os.statvfs(self._folder)
+        with self._lock:
+            return disk.f_bavail * disk.f_frsize - self._promised
+
     def promise(self, size: int) -> None:
         """Set ``size`` bytes aside for a writer. Raises NoRoom."""
         with self._lock:

@@ -138,6 +138,11 @@ class Policy:
         """How a level is handled, or None where this policy does not let it pass at all."""
         return self.levels.get(level)
 
+    @property
+    def lowest(self) -> str:
+        """The lowest level that passes: what is forbidden there is forbidden everywhere, for a higher one is never handled more freely."""
+        return min(self.levels.values(), key=lambda handling: handling.level.rank).level.id
+
     def allowance(self, level: str | None) -> Allowance:
         """What a level may do while something is away. Of a level nobody has marked, or that is not handled here, nothing is forgiven."""
         if level is None or level not in self.levels:
