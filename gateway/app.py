@@ -28,11 +28,13 @@ from gateway.flow.hot import Hot
 from gateway.flow.journey import Journey
 from gateway.flow.ports import OfficeSystem
 from gateway.flow.private import ALIAS, source_digest
+from gateway.flow.queue import Operator, Outcome, Request
 from gateway.flow.rooms import Rooms
 from gateway.flow.stage import Stage
 from gateway.flow.standing import Standing
 from gateway.home import Home, log_name
 from gateway.net.calling import CallLimits
+from gateway.net.control import ControlServer
 from gateway.net.directory_client import DirectoryClient
 from gateway.net.limits import DoorLimits, Rate, peer_rates
 from gateway.net.listener import ListenLimits
@@ -148,6 +150,15 @@ class Gateway:
                 log.warning("%s did not end in time; its work is due at the next start", task.get_name())
                 task.cancel()
 
+    async def act(self, request: Request, operator: Operator) -> Outcome:
+        """One operator's act on a home nobody serves: under its lock, by the parts that would serve it. Raises HomeInUse, BadInput."""
+        self._home.check_secrets()
+        with HomeLock(self._home.data / "lock"):
+            async with contextlib.AsyncExitStack() as down:
+                rooms = await self._build(down)
+                journey = Journey(rooms, poll_seconds=self._config.office.poll_seconds, in_flight=OFFERS_IN_FLIGHT)
+                return await journey.queue.act(request, operator)
+
     # ---- building
 
     async def _build(self, down: contextlib.AsyncExitStack) -> Rooms:
@@ -259,6 +270,9 @@ class Gateway:
         readings = Readings(self._home, rooms)
         self._metrics.collect = readings.collect
         ops = OpsServer(NotReadyReasons(rooms), self._metrics)
+        control = ControlServer(self._home.data, journey.queue.act)
+        await control.start()
+        down.push_async_callback(control.stop)
         for server, address in ((ops, self._config.listen.ops), (peers, self._config.listen.peer)):
             try:
                 await server.start(*split_address(address))

@@ -15,16 +15,17 @@ from gateway.flow.rooms import Rooms
 
 
 class Accounts:
-    """Numbers of one office's accounts."""
+    """Numbers of the accounts of one office, or (``of``) of another circle of people: the same name there is another account."""
 
-    def __init__(self, rooms: Rooms) -> None:
+    def __init__(self, rooms: Rooms, *, of: str | None = None) -> None:
         self._rooms = rooms
+        self._of = of or rooms.office.name
         self._alone = Alone()
 
     async def number(self, account: str) -> str:
         """The account's number, the same each time; any name an operating system gives will do."""
-        office, key = self._rooms.office.name, self._rooms.standing.storage_key
-        known_as = f"account/{key.digest('account', f'{office}/{account}')}"
+        key = self._rooms.standing.storage_key
+        known_as = f"account/{key.digest('account', f'{self._of}/{account}')}"
         async with self._alone.under(known_as):
             number = await self._rooms.ledger.remembered(known_as)
             if number is None:

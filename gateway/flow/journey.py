@@ -16,6 +16,7 @@ from gateway.flow.leaves import Leaves
 from gateway.flow.leftovers import SWEEP_EVERY, Leftovers
 from gateway.flow.office import Desk
 from gateway.flow.outbound import Outbound
+from gateway.flow.queue import Queue
 from gateway.flow.rooms import Rooms
 from gateway.flow.taking import Taking
 from gateway.flow.watching import CLOCK_RETRY, EXPIRE_EVERY, STAMP_EVERY, Watching
@@ -39,6 +40,7 @@ class Journey:
         self.outbound = Outbound(rooms, self.desk, in_flight)
         self.delivering = Delivering(rooms, self.desk, self.taking)
         self.handover = HandOver(rooms, self.desk)
+        self.queue = Queue(rooms, self.desk, self.delivering, self.outbound.forget)
         self.watching = Watching(rooms, self.delivering, self.handover)
         self.leftovers = Leftovers(rooms, self.inbound)
         self._leaves = Leaves(rooms.standing)

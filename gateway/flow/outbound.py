@@ -276,7 +276,7 @@ class Outbound:
         try:
             await self._rooms.record(Step(changes=(opening, *(Schedule(work=work) for work in works)), leaves=(prepared.leaf,)))
         except BaseException:
-            self._forget(opening.id)
+            self.forget(opening.id)
             raise
         self._desk.leave(taken.offer.source, *works)
         self._count(opening.recipients, State.TAKEN, opening.level)
@@ -393,14 +393,14 @@ class Outbound:
         except Superseded:
             await rooms.record(Step(changes=(Finish(key=work.key),)))  # sealed before, by a twin of this work
             await self._discard(stamped.sealed.content)
-            self._forget(work.exchange)
+            self.forget(work.exchange)
             return
         except NoRoom:
             await self._discard(stamped.sealed.content)
             raise
         self._keep_hot(taken, stamped, at)
         self._count([org for org, _ in stamped.sealed.envelopes], State.SEALED, stamped.sealed.transmittal.level)
-        self._forget(work.exchange)
+        self.forget(work.exchange)
         rooms.agenda.add_all(dues)
 
     async def _seal_and_stamp(self, taken: Taken) -> Stamped:
@@ -510,9 +510,10 @@ class Outbound:
             self._count([passage.recipient for passage in row.passages], to, row.level)
         except Superseded:
             await rooms.record(Step(changes=(Finish(key=work.key),)))
-        self._forget(exchange)
+        self.forget(exchange)
 
-    def _forget(self, exchange: str) -> None:
+    def forget(self, exchange: str) -> None:
+        """Nothing will read the copy of this offer any more."""
         taken = self._taken.pop(exchange, None)
         if taken is not None:
             drop(taken.copies)

@@ -50,6 +50,12 @@ QUEUES: dict[str, Text] = {
         fix="`yizhan queue show --home DIR ID` lists the recipients.",
         fix_zh="`yizhan queue show --home DIR ID` 可列出收件单位。",
     ),
+    "queue/no-way": Text(
+        zh="交换目录中没有通往 {org} 的网关（{said}）",
+        en="the directory names no gateway for {org} ({said})",
+        fix="Ask the directory authority; when the directory lists one, try again.",
+        fix_zh="请联系目录管理机构；目录列出后再重试。",
+    ),
     "queue/not-from": Text(
         zh="状态 {state} 不允许“{act}”",
         en="{act} cannot be done from state {state}",
