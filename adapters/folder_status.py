@@ -76,7 +76,7 @@ def delivered_status(delivery: Delivery) -> bytes:
 
 def read_status(folder: int) -> dict[str, Any]:
     """The status.json there, or nothing: people may have put anything in its place, and it can be reported again."""
-    with suppress(OSError, FileTooLarge, PartChanged, msgspec.MsgspecError, UnicodeDecodeError):
+    with suppress(OSError, FileTooLarge, PartChanged, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         value = msgspec.json.decode(read_small(STATUS, MAX_STATUS, below=folder))
         if isinstance(value, dict):
             return value
@@ -101,7 +101,8 @@ def _updated(fields: dict[str, Any]) -> datetime:
 def note_act(folder: int, act: str, outcome: str, reasons: Sequence[Reason]) -> None:
     """Write what became of a person's act into the status there. Durable on return. Raises OSError."""
     status = read_status(folder)
-    acts = [each for each in status.get("acts", []) if isinstance(each, dict) and each.get("act") != act]
+    noted = status.get("acts")
+    acts = [each for each in noted if isinstance(each, dict) and each.get("act") != act] if isinstance(noted, list) else []
     put(STATUS, pretty(status | {"acts": [*acts, {"act": act, "outcome": outcome, "reasons": reason_fields(reasons)}]}), below=folder)
 
 

@@ -6,7 +6,9 @@ does not hold. Every error has a stable ``code``; facts travel as attributes, th
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+MAX_MESSAGE: Final = 1_000  # characters: a message may quote what somebody sent, and is one line of our log however much that was
 
 
 class YizhanError(Exception):
@@ -15,7 +17,7 @@ class YizhanError(Exception):
     code: ClassVar[str] = "error"
 
     def __init__(self, message: str, /, **facts: Any) -> None:
-        super().__init__(message)
+        super().__init__(message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…")
         self.facts = facts
 
     def __getattr__(self, name: str) -> Any:

@@ -104,7 +104,7 @@ class Certificate:
             raise Malformed("not exactly one PEM block")
         try:
             der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
-        except _FOREIGN_ERRORS as error:
+        except FOREIGN_ERRORS as error:
             raise Malformed(f"not a certificate: {error}") from error
         return _parsed(der)
 
@@ -159,7 +159,7 @@ def _alone(certificate: Certificate, eku: x509.ObjectIdentifier) -> bool:
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 # What cryptography raises for bytes it dislikes; a warning is among them where warnings are errors.
-_FOREIGN_ERRORS = (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, x509.InvalidVersion, Warning)
+FOREIGN_ERRORS = (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, x509.InvalidVersion, Warning)
 
 
 @lru_cache(maxsize=1024)
@@ -168,7 +168,7 @@ def _parsed(der: bytes) -> Certificate:
         raise Malformed(f"a certificate of more than {MAX_CERTIFICATE} bytes")
     try:
         return _read(der)
-    except _FOREIGN_ERRORS as error:
+    except FOREIGN_ERRORS as error:
         raise Malformed(f"not a certificate: {error}") from error
 
 

@@ -22,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from crypto.errors import KeyUnusable, Unverified
+from crypto.parsed_certificate import FOREIGN_ERRORS
 from gateway.core.canonical import GATEWAY_PATTERN
 
 GATEWAY_URN = "urn:yizhan:gateway:"
@@ -62,7 +63,7 @@ def peer_certificate(der: bytes) -> PeerCertificate:
         certificate = x509.load_der_x509_certificate(der)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = [uri for uri in names.get_values_for_type(x509.UniformResourceIdentifier) if uri.startswith(GATEWAY_URN)]
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, x509.InvalidVersion) as error:
+    except (*FOREIGN_ERRORS, x509.ExtensionNotFound) as error:
         raise Unverified("a TLS certificate without a usable SAN", check="tls-identity") from error
     if len(uris) != 1 or not _GATEWAY_ID.fullmatch(uris[0].removeprefix(GATEWAY_URN)):
         raise Unverified("a TLS certificate that does not name exactly one gateway", check="tls-identity", uris=len(uris))

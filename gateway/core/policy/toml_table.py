@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
 
+from gateway.core.canonical import MAX_INTEGER
 from gateway.core.errors import BadConfiguration
 from gateway.core.levels import LEVELS, Level, UnknownLevel, level_named
 
@@ -122,7 +123,8 @@ class Table:
         """An integer between two bounds."""
         value = self.take(key, int, f"a number from {least} to {most}")
         if not least <= value <= most:
-            self.complain(key, f"{value} is out of bounds", f"write a number from {least} to {most}")
+            shown = value if abs(value) <= MAX_INTEGER else "this"  # Python writes no integer of thousands of digits
+            self.complain(key, f"{shown} is out of bounds", f"write a number from {least} to {most}")
         return value
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
