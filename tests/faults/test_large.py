@@ -152,7 +152,7 @@ class Trial:
         assert same(source, arrived)
         # A kill of the recipient costs what was not synced: in the short form more than the share of a document so small.
         loss = self.killed.count("finance") * SYNC_EVERY + (CUTS + KILLS) * A_BREAK
-        assert self.carried - SIZE <= (SIZE * RESENT if SIZE * RESENT > loss else loss), f"{self.carried - SIZE} bytes were sent again"
+        assert self.carried - SIZE <= max(SIZE * RESENT, loss), f"{self.carried - SIZE} bytes were sent again"
         for key, peak in self.peak.items():
             assert peak - self.idle[key] <= MEMORY_MIB, f"{key}: {peak:.0f} MiB, {self.idle[key]:.0f} when idle"
         for desk in (self.town.office, self.town.finance):
