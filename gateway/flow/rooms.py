@@ -6,15 +6,14 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from crypto.certificates import CrlStale
-from crypto.errors import KeyUnusable, LocalError
-from crypto.suites import suite_named
+from crypto.errors import LocalError
 from gateway.core.errors import JournalStopped, NoRoom
+from gateway.core.leaf import LeafKind
 from gateway.core.step import Finish, Step
 from gateway.flow.agenda import Agenda
-from gateway.flow.clockguard import ClockGuard, ClockUntrusted
+from gateway.flow.clockguard import ClockGuard
+from gateway.flow.degraded import Degraded, HeardAuthority, HeardLink, Obstacle
 from gateway.flow.failing import Failing
 from gateway.flow.hot import Hot
 from gateway.flow.opening import Warm
@@ -34,19 +33,13 @@ from gateway.flow.ports import (
 )
 from gateway.flow.sealing import Ready
 from gateway.flow.stage import Stage
-from gateway.flow.standing import NotInForce, Standing
+from gateway.flow.standing import Standing
 
+UNDATED = frozenset({LeafKind.STARTED, LeafKind.STOPPED})  # a process may begin and end whatever its clock says
 FINISH_DELAY = 0.25  # seconds of done work deleted together
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Obstacle:
-    """One thing that forbids taking and accepting: a word for operators, the problem word a peer hears, and text for people."""
-
-    code: str
-    problem: str
-    zh: str
-    en: str
+__all__ = ["Obstacle", "Rooms"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,12 +65,23 @@ class Rooms:
     hot_in: Hot[Warm]
     hot_receipts: Hot[SignedReceipt]
     failing: Failing
+    degraded: Degraded = field(init=False)
     _finished: list[Finish] = field(default_factory=list)
     _finishing: asyncio.Task[None] | None = None
     journal_stopped: asyncio.Event = field(default_factory=asyncio.Event)  # set: the process must end so that a restart recovers
 
+    def __post_init__(self) -> None:
+        """Whoever does not answer is noted where it is asked."""
+        self.degraded = degraded = Degraded(
+            standing=self.standing, clock=self.clock, guard=self.guard, blobs=self.blobs, suites=tuple(self.tokens)
+        )
+        self.link = HeardLink(self.link, degraded)
+        self.tokens = {suite: HeardAuthority(source, suite, degraded) for suite, source in self.tokens.items()}
+
     async def record(self, step: Step) -> Recorded:
-        """The one way to change state."""
+        """The one way to change state. Raises ClockUntrusted for what would be dated by a clock nobody confirmed, and what the journal raises."""
+        if any(leaf.kind not in UNDATED for leaf in step.leaves):
+            self.guard.check_dates(self.clock.now(), self.clock.monotonic())
         try:
             return await self.journal.record(step)
         except JournalStopped:
@@ -103,45 +107,25 @@ class Rooms:
         if earlier is not None and earlier is not asyncio.current_task():
             await asyncio.wait([earlier])
 
-    def obstacles(self) -> Iterator[Obstacle]:
-        """Everything that forbids taking and accepting now, worst first (DESIGN 9: fail closed).
+    def obstacles(self, level: str | None = None) -> Iterator[Obstacle]:
+        """Everything that forbids taking and accepting at that level now, worst first (DESIGN 9: fail closed); for none, at every level.
 
-        The one place that says so: the office's tray, arrivals and readiness all ask here.
+        The one place that says so: the office's tray, arrivals and readiness all ask here. A higher level is never handled more freely, so
+        what forbids the lowest forbids all.
         """
-        now, standing = self.clock.now(), self.standing
-        if not standing.accepts_work:
+        asked = level if level is not None else self.standing.policy.lowest
+        if not self.standing.accepts_work:
             yield Obstacle(code="not-serving", problem="busy", zh="正在启动或停止", en="starting or stopping")
-        try:
-            self.guard.check(now, self.clock.monotonic())
-        except ClockUntrusted as error:
-            yield Obstacle(code="clock", problem="clock", zh="时钟未经时间戳机构确认", en=str(error))
-        yield from self._disbeliefs(now)
+        clock = self.degraded.clock_obstacle(asked)
+        if clock is not None:
+            yield clock
+        yield from self.degraded.obstacles(asked)
         try:
             self.blobs.check_room()
             self.journal.check_room()
         except NoRoom as error:
             yield Obstacle(code="no-room", problem="no-room", zh="磁盘空间不足", en=str(error))
 
-    def _disbeliefs(self, now: datetime) -> Iterator[Obstacle]:
-        """What keeps us from judging others, or others from believing us."""
-        try:
-            self.standing.check_directory(now)
-            unusable = [error for suite in self.standing.signers if (error := self._signer_trouble(suite, now)) is not None]
-        except CrlStale as error:
-            yield Obstacle(code="crl-stale", problem="crl-stale", zh="吊销列表已过期", en=str(error))
-        except NotInForce as error:
-            yield Obstacle(code="directory-expired", problem="directory-expired", zh="交换目录未生效", en=str(error))
-        else:
-            if unusable and len(unusable) == len(self.standing.signers):  # else only its own suite stops: where it would sign
-                yield Obstacle(code="signer", problem="internal", zh="本单位签名证书不可用", en=str(unusable[0]))
-
-    def _signer_trouble(self, suite: str, now: datetime) -> KeyUnusable | None:
-        try:
-            self.standing.check_signer(suite_named(suite), now)
-        except KeyUnusable as error:
-            return error
-        return None
-
     def ready(self) -> bool:
-        """Whether anything may be taken or accepted now."""
+        """Whether anything may be taken or accepted now, at whatever level."""
         return next(self.obstacles(), None) is None
