@@ -17,6 +17,7 @@ from gateway.flow.leftovers import SWEEP_EVERY, Leftovers
 from gateway.flow.office import Desk
 from gateway.flow.outbound import Outbound
 from gateway.flow.queue import Queue
+from gateway.flow.queue_poison import KINDS, Poison
 from gateway.flow.rooms import Rooms
 from gateway.flow.taking import Taking
 from gateway.flow.watching import CLOCK_RETRY, EXPIRE_EVERY, STAMP_EVERY, Watching
@@ -34,16 +35,17 @@ class Journey:
         self._rooms = rooms
         self._poll = poll_seconds
         self._more_due = False
+        self._leaves = Leaves(rooms.standing)
         self.desk = Desk(rooms)
         self.taking = Taking(rooms, self.desk)
         self.inbound = Inbound(rooms, self.taking)
-        self.outbound = Outbound(rooms, self.desk, in_flight)
+        self.poison = Poison(rooms, self._set_aside)
+        self.outbound = Outbound(rooms, self.desk, in_flight, self.poison)
         self.delivering = Delivering(rooms, self.desk, self.taking)
         self.handover = HandOver(rooms, self.desk)
         self.queue = Queue(rooms, self.desk, self.delivering, self.outbound.forget)
         self.watching = Watching(rooms, self.delivering, self.handover)
         self.leftovers = Leftovers(rooms, self.inbound)
-        self._leaves = Leaves(rooms.standing)
         self._enrol()
 
     def _enrol(self) -> None:
@@ -55,6 +57,8 @@ class Journey:
         agenda.handle("deliver", self.delivering.deliver)
         agenda.handle("hand-over", self.handover.hand_over)
         agenda.handle("send-receipt", self.handover.send_receipts)
+        for kind in KINDS:
+            agenda.handle(kind, self.poison.forgive)
         failing.bind(agenda, self._rooms.record, key=self._rooms.standing.storage_key, alarm=self._set_aside)
         failing.on_give_up("deliver", self.delivering.give_up)
         failing.on_give_up("seal", self.outbound.give_up)
@@ -77,6 +81,7 @@ class Journey:
         """Take in what is due by the database and not on the agenda yet; how much of it there is."""
         due = await self._rooms.ledger.due(limit=MAX_LOADED)
         self._rooms.agenda.add_missing(due)
+        self.poison.begin(due)
         self._more_due = len(due) == MAX_LOADED
         return len(due)
 

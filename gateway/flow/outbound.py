@@ -28,9 +28,11 @@ from gateway.flow.office import Desk
 from gateway.flow.ports import BadOffer, Held, Offer, OfferedPart
 from gateway.flow.private import ALIAS, open_private, seal_private, source_digest
 from gateway.flow.progress import Progress, Stand
+from gateway.flow.queue_poison import Poison
 from gateway.flow.queue_reasons import remember
 from gateway.flow.rooms import Rooms
 from gateway.flow.sealing import Ready, Sealed, Stamped, encrypt, put_seal, seal, stamp, token_request
+from gateway.flow.trouble import is_defect
 from gateway.flow.witness import new_id
 
 log = logging.getLogger("yizhan.outbound")
@@ -53,9 +55,10 @@ class _Prepared:
 class Outbound:
     """Takes offers, decides, seals; hands sealed exchanges to the agenda."""
 
-    def __init__(self, rooms: Rooms, desk: Desk, in_flight: int) -> None:
+    def __init__(self, rooms: Rooms, desk: Desk, in_flight: int, poison: Poison) -> None:
         self._rooms = rooms
         self._desk = desk
+        self._poison = poison
         self._leaves = Leaves(rooms.standing)
         self._slots = asyncio.Semaphore(in_flight)
         self._heavy = Heavy("out")
@@ -68,10 +71,11 @@ class Outbound:
 
     async def walk(self, group: asyncio.TaskGroup) -> int:
         """Walk the tray once; how many offers were begun. An offer waits while nothing may be accepted."""
-        begun = 0
+        begun, seen = 0, set()
         if not self._rooms.ready():
             return begun
         async for offer in self._rooms.office.offers():
+            seen.add(offer.source)
             if offer.source in self._at_work or offer.source in self._desk.leaving or self._rests(offer.source):
                 continue
             await self._slots.acquire()
@@ -80,13 +84,30 @@ class Outbound:
             task = group.create_task(self._begin(offer), name=f"take {self._alias(offer.source)}")
             self.running.add(task)
             task.add_done_callback(self.running.discard)
+        for work in self._poison.aside("take"):
+            if self._set_aside_source(work) not in seen:  # taken out of the tray by a person
+                await self._poison.forgive(work)
         return begun
 
     def _alias(self, source: str) -> str:
         """What stands for an offer in the log: people put titles into the names of their folders."""
         return source_digest(self._rooms.standing, self._rooms.office.name, source)[:ALIAS]
 
+    def _offering(self, source: str) -> Work:
+        """What stands for an offer that our own code fails at; its name waits sealed."""
+        rooms, key = self._rooms, self._offer_key(source)
+        detail = rooms.standing.storage_key.seal(source.encode(), key.encode())
+        return Work(key=key, kind="take", direction="out", exchange="", due=rooms.clock.now(), peer=rooms.office.name, detail=detail)
+
+    def _offer_key(self, source: str) -> str:
+        return f"take:out:{source_digest(self._rooms.standing, self._rooms.office.name, source)}"
+
+    def _set_aside_source(self, work: Work) -> str:
+        return self._rooms.standing.storage_key.open(work.detail, work.key.encode()).decode()
+
     def _rests(self, source: str) -> bool:
+        if self._poison and self._poison.is_aside(self._offer_key(source)):
+            return True
         until = self._resting.get(source)
         if until is None:
             return False
@@ -96,6 +117,18 @@ class Outbound:
         return False
 
     async def _begin(self, offer: Offer | BadOffer) -> None:
+        try:
+            await self._take_or_turn_away(offer)
+        except Exception as error:  # noqa: BLE001  # the outermost loop of one offer: it stays in the tray and is looked at again
+            await self._look_again_later(offer.source, error)
+        else:
+            if self._poison:
+                self._poison.passed(self._offer_key(offer.source))
+        finally:
+            self._at_work.discard(offer.source)
+            self._slots.release()
+
+    async def _take_or_turn_away(self, offer: Offer | BadOffer) -> None:
         try:
             if isinstance(offer, BadOffer):
                 await self._turn_away(offer.source, offer.reasons)
@@ -107,19 +140,18 @@ class Outbound:
             await self._turn_away(offer.source, (explain_error(error, at=str(error.facts.get("name", ""))),))
         except BadInput as error:
             await self._turn_away(offer.source, error.facts["reasons"])
-        except Exception as error:  # the outermost loop of one offer: it stays in the tray and is looked at again
-            self._resting[offer.source] = self._rooms.clock.now() + BAD_OFFER_REST
-            known = isinstance(error, (LocalError, RemoteError))
-            log.log(
-                logging.WARNING if known else logging.ERROR,
-                "offer %s waits: %s",
-                self._alias(offer.source),
-                error,
-                exc_info=None if known else error,
-            )
-        finally:
-            self._at_work.discard(offer.source)
-            self._slots.release()
+
+    async def _look_again_later(self, source: str, error: Exception) -> None:
+        """It failed for reasons of ours: put off, or set aside when our own code fails at it again and again."""
+        self._resting[source] = self._rooms.clock.now() + BAD_OFFER_REST
+        if not is_defect(error):
+            log.warning("offer %s waits: %s", self._alias(source), error)
+            return
+        log.error("offer %s waits: %s", self._alias(source), error, exc_info=error)
+        try:
+            await self._poison.failed(self._offering(source), error)
+        except Exception:  # a full disk, say: it is set aside in memory, and again after a restart
+            log.exception("offer %s could not be set aside", self._alias(source))
 
     async def _turn_away(self, source: str, reasons: Sequence[Reason]) -> None:
         """Refuse what never became an exchange."""
