@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(minutes=15)  # a peer back from an outage is found within this, without being called every second
 SHORTEST_WAIT = timedelta(milliseconds=100)  # full jitter may draw zero; a busy loop must not come of it
+LONGEST_REST = timedelta(hours=1)  # whatever asked for it; a moment further away was written down by a clock that was wrong
 MAX_ATTEMPTS = 2_000  # at 7.5 minutes on average about ten days: longer than any holiday, shorter than a document's life
 _DOUBLINGS = 10  # 1 s doubled ten times is beyond the longest wait; a larger exponent would only make large numbers
 

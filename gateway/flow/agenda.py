@@ -15,11 +15,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from gateway.core.retry import LONGEST_REST
 from gateway.core.step import SET_ASIDE, Work, WorkKind
 from gateway.core.turn import turn
 from gateway.flow.bulk import Grade, grade, size_of
 
 WAKE_EVERY = 1.0  # seconds
+BACK_EVERY = 60.0  # seconds; a peer that answers small things and breaks off large ones is not asked for the large ones all the time
 Handler = Callable[[Work], Awaitable[None]]
 WIDTH: dict[WorkKind, int] = {
     "settle": 4,
@@ -68,6 +70,9 @@ class Agenda:
         self._present: dict[str, Work] = {}
         self._doing: set[str] = set()
         self._woken: dict[str, float] = {}
+        self._awaited: dict[str, set[str]] = {}  # what failed works wait for, and their keys
+        self._awaits: dict[str, str] = {}  # the same by key
+        self._back: dict[str, float] = {}
         self._order = itertools.count()
         self._group: asyncio.TaskGroup | None = None
         self._stopping = False
@@ -95,14 +100,42 @@ class Agenda:
         planned = self._later.pop(work.key, None)
         if planned:
             planned[0].cancel()
+        self._expect_no_more(work.key)
         if work.due >= SET_ASIDE:
             return
-        delay = (work.due - self._now()).total_seconds()
+        delay = min(work.due - self._now(), LONGEST_REST).total_seconds()
         if delay <= 0:
             self._enqueue(work)
         else:
             loop = asyncio.get_running_loop()
             self._later[work.key] = (loop.call_later(delay, self._come_due, work.key), work)
+
+    def put_off(self, work: Work, awaited: str) -> None:
+        """``add`` what failed because somebody was away: a peer, or an authority. ``is_back`` makes it due at once."""
+        self.add(work)
+        if work.key in self._later:
+            self._awaited.setdefault(awaited, set()).add(work.key)
+            self._awaits[work.key] = awaited
+
+    def is_back(self, awaited: str) -> None:
+        """Whoever that is answered: what waits for it alone is due now."""
+        if awaited not in self._awaited:
+            return
+        moment = asyncio.get_running_loop().time()
+        if moment - self._back.get(awaited, float("-inf")) < BACK_EVERY:
+            return
+        self._back[awaited] = moment
+        for key in tuple(self._awaited[awaited]):
+            self._later[key][0].cancel()
+            self._come_due(key)
+
+    def _expect_no_more(self, key: str) -> None:
+        awaited = self._awaits.pop(key, None)
+        if awaited is not None:
+            keys = self._awaited[awaited]
+            keys.discard(key)
+            if not keys:
+                del self._awaited[awaited]
 
     def add_all(self, works: Iterable[Work]) -> None:
         """``add`` each."""
@@ -110,8 +143,14 @@ class Agenda:
             self.add(work)
 
     def add_missing(self, works: Iterable[Work]) -> None:
-        """``add`` each that is not here yet."""
-        self.add_all(work for work in works if not self.knows(work.key))
+        """``add`` each that is not here yet. What failed before this process began is taken to wait for its peer."""
+        for work in works:
+            if self.knows(work.key):
+                continue
+            if work.attempts and work.peer:
+                self.put_off(work, work.peer)
+            else:
+                self.add(work)
 
     def knows(self, key: str) -> bool:
         """Whether work of that key waits or is being done."""
@@ -134,6 +173,7 @@ class Agenda:
             if work.peer == peer and work.attempts and work.kind in ("deliver", "send-receipt"):
                 timer.cancel()
                 del self._later[key]
+                self._expect_no_more(key)
                 self._enqueue(replace(work, attempts=0))
 
     def depth(self) -> dict[tuple[str, str], tuple[int, datetime | None]]:
@@ -176,6 +216,7 @@ class Agenda:
     def _come_due(self, key: str) -> None:
         found = self._later.pop(key, None)
         if found:
+            self._expect_no_more(key)
             self._enqueue(found[1])
 
     def _enqueue(self, work: Work) -> None:

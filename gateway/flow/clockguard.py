@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from crypto.errors import LocalError
 
 TOLERANCE = timedelta(seconds=2)
+AUTHORITY = "time authority"  # what work waits for that failed for want of a token or of a confirmed clock; no gateway has a name with a space
 TOKEN_AGE = timedelta(hours=1)  # an unstamped gateway asks for a token of its own long before
 
 
@@ -51,13 +52,29 @@ class ClockGuard:
         """How long the last token still confirms our clock; nothing where none came."""
         return timedelta(0) if self._stamped is None else max(timedelta(0), age - timedelta(seconds=mono - self._mono))
 
-    def check(self, now: datetime, mono: float, age: timedelta = TOKEN_AGE) -> None:
-        """Raises ClockUntrusted. ``age``: policy may let a token confirm our clock for less than the hour."""
+    def check_dates(self, now: datetime, mono: float) -> timedelta:
+        """Whether anything may be dated by our clock: an authority confirmed it since this process began, and nobody set it since.
+
+        Raises ClockUntrusted. A leaf, a receipt, an end dated by a wrong clock cannot be taken back; the log's time never goes back.
+        """
         drift = self.drift(now, mono)
         if drift is None:
             raise ClockUntrusted("no time authority has answered yet", drift=None)
         if abs(drift) > TOLERANCE:
             raise ClockUntrusted(f"our clock is {drift.total_seconds():.1f} s off the time authority", drift=drift.total_seconds())
+        return drift
+
+    def believed(self, now: datetime, mono: float) -> datetime:
+        """What time it is: by our clock, or by the authority's word carried forward where our clock is known to be wrong."""
+        drift = self.drift(now, mono)
+        return now if drift is None or abs(drift) <= TOLERANCE else now - drift
+
+    def check(self, now: datetime, mono: float, age: timedelta = TOKEN_AGE) -> None:
+        """Whether anything may be taken or accepted. Raises ClockUntrusted.
+
+        ``age``: policy may let a token confirm our clock for less than the hour.
+        """
+        drift = self.check_dates(now, mono)
         if timedelta(seconds=mono - self._mono) > min(age, TOKEN_AGE):
             raise ClockUntrusted(f"no time authority has answered for {_spelled(min(age, TOKEN_AGE))}", drift=drift.total_seconds())
         if self._newest_leaf is not None and now + TOLERANCE < self._newest_leaf:

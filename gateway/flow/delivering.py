@@ -97,6 +97,7 @@ class Delivering:
             return
         try:
             answer = await rooms.link.send(work.peer, await self._parcel(found, there))
+        rooms.agenda.is_back(work.peer)
         except (Unreachable, PeerProblem) as error:
             if not self._got_further(work, error):
                 raise

@@ -14,11 +14,12 @@ from datetime import timedelta
 
 from crypto.content_cipher import StorageKey
 from crypto.errors import YizhanError
-from gateway.core.errors import JournalStopped, PeerProblem
+from gateway.core.errors import JournalStopped, PeerProblem, Unreachable
 from gateway.core.leaf import Leaf
-from gateway.core.retry import next_attempt
+from gateway.core.retry import LONGEST_REST, next_attempt
 from gateway.core.step import SET_ASIDE, Schedule, Step, Work
 from gateway.flow.agenda import Agenda
+from gateway.flow.clockguard import AUTHORITY, ClockUntrusted
 from gateway.flow.ports import Clock, Recorded
 from gateway.flow.trouble import MAX_DEFECTS, defects_of, is_defect, with_trouble
 
@@ -35,8 +36,9 @@ Alarm = Callable[[Work], Leaf]
 class Failing:
     """Puts failed work off until its next moment; what has no next moment is given up through the hook of its kind."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, jitter: Callable[[], float] = random.random) -> None:
         self._clock = clock
+        self._jitter = jitter  # no secret: it keeps many from trying at the same moment
         self._agenda: Agenda | None = None
         self._record: Record | None = None
         self._give_up: dict[str, GiveUp] = {}
@@ -76,7 +78,7 @@ class Failing:
         at = self._clock.now()
         if self._key is not None:
             work = with_trouble(work, error, self._key, at)
-        moment = next_attempt(work.attempts + 1, at, random.random())  # noqa: S311  # jitter, not a secret
+        moment = next_attempt(work.attempts + 1, at, self._jitter())
         final = isinstance(error, PeerProblem) and not error.facts.get("retryable", True)
         poisoned = is_defect(error) and defects_of(work) >= MAX_DEFECTS
         hook = self._give_up.get(work.kind)
@@ -85,10 +87,14 @@ class Failing:
         elif poisoned:
             await self._set_aside(work)
         else:
-            due = max(moment or at + timedelta(hours=1), at + _asked_for(error))
+            due = max(moment or at + LONGEST_REST, at + _asked_for(error))
             later = replace(work, attempts=work.attempts + 1, due=due)
             await self._record(Step(changes=(Schedule(work=later),)))
-            self._agenda.add(later)
+            awaited = _awaited(work, error)
+            if awaited:
+                self._agenda.put_off(later, awaited)
+            else:
+                self._agenda.add(later)
 
     async def _give_up_by(self, hook: GiveUp, work: Work, error: Exception) -> None:
         """Through the hook of its kind; a hook our own code fails in leaves the work set aside."""
@@ -110,6 +116,15 @@ class Failing:
 
 
 def _asked_for(error: Exception) -> timedelta:
-    """How long a peer asked us to wait (Retry-After)."""
+    """How long a peer asked us to wait (Retry-After); it may not talk us into waiting longer than anything of ours does."""
     seconds = error.facts.get("retry_after") if isinstance(error, PeerProblem) else None
-    return timedelta(seconds=seconds or 0)
+    return min(timedelta(seconds=seconds or 0), LONGEST_REST)
+
+
+def _awaited(work: Work, error: Exception) -> str:
+    """Whose being away was the cause, where somebody's was: once it answers, there is no reason to wait any longer."""
+    if isinstance(error, ClockUntrusted):
+        return AUTHORITY
+    if isinstance(error, Unreachable):
+        return work.peer or AUTHORITY
+    return ""

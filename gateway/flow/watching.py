@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from crypto.errors import LocalError, RemoteError
@@ -15,6 +15,7 @@ from gateway.core.canonical import parse_time
 from gateway.core.exchange import State
 from gateway.core.leaf import Leaf, LeafKind
 from gateway.core.step import Keep, Step
+from gateway.flow.clockguard import AUTHORITY
 from gateway.flow.delivering import OPEN, Delivering
 from gateway.flow.handover import HandOver
 from gateway.flow.leaves import Leaves
@@ -40,11 +41,14 @@ class Watching:
         self._stamped_size = -1
 
     async def attempt(self, what: str, act: Callable[[], Awaitable[None]]) -> bool:
-        """Run one pass; failures are logged and counted, never fatal."""
+        """Run one pass; failures are logged, never fatal: what our own code fails at about one exchange ends nobody's day."""
         try:
             await act()
         except (LocalError, RemoteError) as error:
             log.warning("%s: %s", what, error)
+            return False
+        except Exception:  # the outermost loop of a pass
+            log.exception("%s failed unexpectedly", what)
             return False
         return True
 
@@ -64,6 +68,8 @@ class Watching:
             lambda: verify_token(token, over, suite=suite, trust=rooms.standing.chains, allowed=allowed, now=now, nonce=nonce)
         )
         rooms.guard.saw_token(stamp.at, mono)
+        if rooms.guard.good(rooms.clock.now(), rooms.clock.monotonic()):
+            rooms.agenda.is_back(AUTHORITY)
         if checkpoint is not None and checkpoint.size != self._stamped_size:
             await rooms.record(Step(changes=(Keep(shelf="token", name=str(checkpoint.size), body=token),)))
             self._stamped_size = checkpoint.size
@@ -76,6 +82,7 @@ class Watching:
     async def expire(self) -> None:
         """End what is past its ``expires`` on either side."""
         rooms, now = self._rooms, self._rooms.clock.now()
+        rooms.guard.check_dates(now, rooms.clock.monotonic())  # nobody's deadline is over because our clock was set
         for exchange, org in await rooms.ledger.expired("out", now - EXPIRY_GRACE, OPEN):
             await self.attempt(f"expiry of {exchange}", partial(self._delivering.expire, exchange, org))
         for exchange, _ in await rooms.ledger.expired("in", now, frozenset({State.ACCEPTED, State.DELIVERED})):
@@ -85,12 +92,16 @@ class Watching:
 
     async def started(self) -> None:
         """The first leaf of this run; keeps the policy and directory every later leaf refers to."""
-        standing, at = self._rooms.standing, self._rooms.clock.now()
+        standing, at = self._rooms.standing, self._believed()
         changes = (
             Keep(shelf="policy", name=standing.policy.digest, body=standing.policy_bytes),
             *self._papers(),
         )
         await self._rooms.record(Step(changes=changes, leaves=(self._leaves.leaf(LeafKind.STARTED, at, "started"),)))
+
+    def _believed(self) -> datetime:
+        rooms = self._rooms
+        return rooms.guard.believed(rooms.clock.now(), rooms.clock.monotonic())
 
     def _papers(self) -> tuple[Keep, ...]:
         papers, version = self._rooms.standing.papers, str(self._rooms.standing.directory.version)
@@ -102,7 +113,7 @@ class Watching:
 
     async def stopped(self) -> None:
         """The last leaf of this run."""
-        at = self._rooms.clock.now()
+        at = self._believed()
         await self._rooms.record(Step(changes=(), leaves=(self._leaves.leaf(LeafKind.STOPPED, at, "stopped"),)))
 
     async def adopted(self) -> None:

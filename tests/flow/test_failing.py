@@ -18,10 +18,14 @@ NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 
 class Agenda:
     def __init__(self):
-        self.added = []
+        self.added, self.awaited = [], []
 
     def add(self, work):
         self.added.append(work)
+
+    def put_off(self, work, awaited):
+        self.added.append(work)
+        self.awaited.append(awaited)
 
 
 class Clock:
