@@ -148,7 +148,8 @@ class _Copy:
         self._hashers = [Hasher(_DIGESTS[name]) for name in digests]
         self._taken = 0
         self._crc = 0
-        self._piece = bytearray()
+        self._piece = bytearray(min(PIECE, size))  # filled again and again: one that grows costs more than the cipher
+        self._filled = 0
         self._pieces = 0
         self._path = scratch.path(number)
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -161,22 +162,24 @@ class _Copy:
         for hasher in self._hashers:
             hasher.update(chunk)
         left = memoryview(chunk)
-        while len(self._piece) + len(left) >= PIECE:
-            taken = PIECE - len(self._piece)
-            if self._piece:
-                self._piece += left[:taken]
-                self._write_piece(self._piece)
-                self._piece = bytearray()
-            else:  # a whole piece at once, as large parts are read: not copied
-                self._write_piece(left[:taken])
+        while left:
+            if not self._filled and len(left) >= PIECE:  # a whole piece at once: not copied
+                self._write_piece(left[:PIECE])
+                left = left[PIECE:]
+                continue
+            taken = min(PIECE - self._filled, len(left))
+            self._piece[self._filled : self._filled + taken] = left[:taken]
+            self._filled += taken
             left = left[taken:]
-        self._piece += left
+            if self._filled == PIECE:
+                self._write_piece(self._piece)
+                self._filled = 0
 
     def finish(self) -> HeldPart:
         if self._taken != self._size:
             raise _ended(self._size, self._taken)
-        if self._piece:
-            self._write_piece(self._piece)
+        if self._filled:
+            self._write_piece(memoryview(self._piece)[: self._filled])
         digests: dict[str, str] = {hasher.name: hasher.text() for hasher in self._hashers}
         return HeldPart(self._scratch, self._size, self._crc, digests, None, self._number)
 
