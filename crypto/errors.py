@@ -6,9 +6,13 @@ does not hold. Every error has a stable ``code``; facts travel as attributes, th
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar, Final
 
-MAX_MESSAGE: Final = 1_000  # characters: a message may quote what somebody sent, and is one line of our log however much that was
+# A message may quote what somebody sent, the name in a certificate nobody has verified yet say, and is one line of our log: it is cut at
+# so many characters, and nothing in it ends the line, moves the cursor, turns the direction of the text or cannot be written as UTF-8.
+MAX_MESSAGE: Final = 1_000
+_UNFIT: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class YizhanError(Exception):
@@ -17,7 +21,8 @@ class YizhanError(Exception):
     code: ClassVar[str] = "error"
 
     def __init__(self, message: str, /, **facts: Any) -> None:
-        super().__init__(message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…")
+        line = _UNFIT.sub("\ufffd", message)
+        super().__init__(line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…")
         self.facts = facts
 
     def __getattr__(self, name: str) -> Any:
