@@ -97,13 +97,13 @@ class Delivering:
             return
         try:
             answer = await rooms.link.send(work.peer, await self._parcel(found, there))
-        rooms.agenda.is_back(work.peer)
         except (Unreachable, PeerProblem) as error:
             if not self._got_further(work, error):
                 raise
             log.info("%s: the upload broke and goes on: %s", work.key, error)
             await self._rest(work, CUT_REST)
             return
+        rooms.agenda.is_back(work.peer)
         self._reached.pop(work.key, None)
         if isinstance(answer, Pending):
             await self._wait(work, answer)
