@@ -1,7 +1,8 @@
 """What the folder office shows its people: ``status.json`` beside a document and ``reasons.json`` beside a refused one.
 
 status.json (``yizhan-status/1``): ``exchange, direction, title, updated, recipients[{org, name, state, at, events[{event, by, at}],
-reasons[]?}], reasons[]``; ours beside what the flow reports: ``source`` (the outbox name it came from) and ``acts[{act, outcome, reasons[]}]``.
+reasons[]?}], reasons[], deliver_by?, sign_for_by?, warnings[]?``; ours beside what the flow reports: ``source`` (the outbox name it came
+from) and ``acts[{act, outcome, reasons[]}]``.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ def delivered_status(delivery: Delivery) -> bytes:
             "recipients": [],
             "reasons": [],
         }
+        | ({"sign_for_by": format_time(delivery.sign_for_by)} if delivery.sign_for_by else {})
     )
 
 
@@ -125,4 +127,11 @@ def _fields(status: Status) -> dict[str, Any]:
             for each in status.recipients
         ],
         "reasons": reason_fields(status.reasons),
-    }
+    } | _deadlines(status)
+
+
+def _deadlines(status: Status) -> dict[str, Any]:
+    """By when something is wanted, and what is to be said about it; only where there is such a thing."""
+    moments = {"deliver_by": status.deliver_by, "sign_for_by": status.sign_for_by}
+    fields: dict[str, Any] = {name: format_time(moment) for name, moment in moments.items() if moment is not None}
+    return fields | ({"warnings": reason_fields(status.warnings)} if status.warnings else {})

@@ -20,3 +20,8 @@ def uuid7(at: datetime, random10: bytes) -> str:
     low = 1 << 63 | random & (1 << 62) - 1  # variant 0b10, rand_b: 62 bits
     text = f"{high << 64 | low:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def moment_of(uuid: str) -> datetime:
+    """The millisecond an id was made at, by its maker's clock."""
+    return _EPOCH + _MILLISECOND * int(uuid[:8] + uuid[9:13], 16)

@@ -13,12 +13,14 @@ from gateway.core.explain import Reason
 from gateway.core.receipt import Receipt
 from gateway.core.step import Finish, Work
 from gateway.core.transmittal import Transmittal
+from gateway.core.urgency import Deadline
 from gateway.flow.bulk import size_note
 from gateway.flow.ports import ExchangeRow, ReceiptRow, RecipientStatus, Status
 from gateway.flow.private import open_private, source_digest
-from gateway.flow.progress import Progress
+from gateway.flow.queue_pace import WAITING, deadline_of_row, delivery_deadline, urge
 from gateway.flow.queue_reasons import later_reasons, together
 from gateway.flow.rooms import Rooms
+from gateway.flow.sealing import Ready
 
 REPORT_DELAY = timedelta(milliseconds=300)  # several receipts of one exchange make one report
 
@@ -128,7 +130,7 @@ class Desk:
         """Work "report"."""
         ready = self._rooms.hot_out.get(work.exchange) if work.direction == "out" else None
         if ready is not None:
-            await self._rooms.office.report(self._hot_status(work.exchange, ready.progress))
+            await self._rooms.office.report(self._hot_status(ready))
             if all(stand.state not in WAITED_FOR for stand in ready.progress.stands.values()):
                 self._rooms.hot_out.drop(work.exchange)  # what comes now is a person's act, and may take days
         elif (row := await self._rooms.ledger.exchange(work.direction, work.exchange)) is not None:
@@ -137,9 +139,12 @@ class Desk:
             await self._rooms.office.report(self._status(row, receipts, later))
         self._rooms.finish(Finish(key=work.key, detail=work.detail))
 
-    def _hot_status(self, exchange: str, progress: Progress) -> Status:
+    def _hot_status(self, ready: Ready) -> Status:
+        progress, transmittal = ready.progress, ready.stamped.sealed.transmittal
+        deadline = delivery_deadline(self._rooms.standing.policy, transmittal.id, transmittal.urgency)
+        waits = any(stand.state in WAITING["out"] for stand in progress.stands.values())
         return Status(
-            exchange=exchange,
+            exchange=transmittal.id,
             direction="out",
             title=progress.title,
             updated=max(stand.at for stand in progress.stands.values()),
@@ -154,10 +159,19 @@ class Desk:
                 for org, stand in progress.stands.items()
             ),
             reasons=progress.reasons,
+            deliver_by=deadline.ends,
+            warnings=self._warnings("out", deadline if waits else None),
         )
+
+    def _warnings(self, direction: Direction, deadline: Deadline | None) -> tuple[Reason, ...]:
+        said = urge(direction, deadline, self._rooms.clock.now()) if deadline is not None else None
+        return (said.reason,) if said is not None else ()
 
     def _status(self, row: ExchangeRow, receipts: Sequence[ReceiptRow], later: Mapping[str, tuple[Reason, ...]]) -> Status:
         private = open_private(self._rooms.standing.storage_key, row.direction, row.id, row.private)
+        policy = self._rooms.standing.policy
+        deadline = deadline_of_row(policy, row)
+        deliver_by = delivery_deadline(policy, row.id, row.urgency).ends if row.direction == "out" else None
         events: dict[str, list[tuple[str, str, str]]] = {}
         for receipt in receipts:
             stated = Receipt.from_bytes(receipt.body)
@@ -179,6 +193,9 @@ class Desk:
                 for passage in row.passages
             ),
             reasons=together(private.reasons, row, later),
+            deliver_by=deliver_by,
+            sign_for_by=deadline.ends if row.direction == "in" and deadline is not None else None,
+            warnings=self._warnings(row.direction, deadline),
         )
 
     def name_of(self, org: str) -> str:

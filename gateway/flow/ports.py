@@ -86,6 +86,7 @@ class Delivery:
     received: datetime
     document: Document
     parts: Callable[[], Iterator[OpenedPart]]
+    sign_for_by: datetime | None = None  # by when a person should have answered; warns and ends nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +111,9 @@ class Status:
     updated: datetime
     recipients: tuple[RecipientStatus, ...]
     reasons: tuple[Reason, ...] = ()
+    deliver_by: datetime | None = None  # what is sent: warns and ends nothing
+    sign_for_by: datetime | None = None  # what was delivered and waits for a person
+    warnings: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +240,25 @@ class ExchangeRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingRow:
+    """One passage that is open, with what tells how long it may be."""
+
+    direction: Direction
+    exchange: str
+    recipient: str
+    state: State
+    updated: datetime
+    created: datetime
+    level: str
+    urgency: str
+    sender_org: str
+    sender_gateway: str
+    expires: datetime | None
+    sealed: bool
+    size: int | None  # bytes of ciphertext kept here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointRow:
     """A signed head of the audit log. ``token``: RFC 3161 over the note, where one came."""
 
@@ -271,6 +294,16 @@ class Ledger(Protocol):
         self, direction: Direction, before: datetime, states: frozenset[State], *, limit: int = 1000
     ) -> tuple[tuple[str, str], ...]:
         """(exchange, recipient) whose exchange's ``expires`` lies before that moment and whose passage is in one of the states."""
+        ...
+
+    async def waiting(
+        self, direction: Direction, states: frozenset[State], *, after: tuple[str, str] = ("", ""), limit: int = 1000
+    ) -> tuple[WaitingRow, ...]:
+        """Passages in one of the states, in the order of exchange and recipient, from behind ``after`` on."""
+        ...
+
+    async def work(self, key: str) -> Work | None:
+        """What is due under that key, or set aside."""
         ...
 
     async def unnamed_blobs(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -472,6 +505,9 @@ class Gauges(Protocol):
     def latency(self, stage: str, seconds: float) -> None: ...
     def bytes_moved(self, direction: Direction, peer: str, count: int) -> None: ...
     def refused(self, code: str, peer: str) -> None: ...
+    def reminded(self, direction: Direction, code: str) -> None:
+        """A step of a deadline was told."""
+        ...
 
 
 class DirectorySource(Protocol):

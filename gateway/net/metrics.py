@@ -58,6 +58,9 @@ class Metrics:
             "yizhan_exchanges", "Passages that reached a state", ("direction", "state", "level", "peer"), registry=registry
         )
         self._refused = Counter("yizhan_refusals", "Exchanges and receipts refused, by reason", ("code", "peer"), registry=registry)
+        self._reminders = Counter(
+            "yizhan_reminders", "Steps of deadlines told, by what is wanted", ("direction", "code"), registry=registry
+        )
         self._problems = Counter("yizhan_peer_problems", "Requests of peers answered with a problem", ("code", "peer"), registry=registry)
         self._held_back = Counter(
             "yizhan_peer_held_back",
@@ -97,6 +100,10 @@ class Metrics:
     def refused(self, code: str, peer: str) -> None:
         """Something was refused with this word."""
         self._refused.labels(code, self._peer(peer)).inc()
+
+    def reminded(self, direction: Direction, code: str) -> None:
+        """A step of a deadline was told."""
+        self._reminders.labels(direction, code).inc()
 
     def problem_answered(self, code: str, peer: str) -> None:
         """A request of a peer was answered with this word."""

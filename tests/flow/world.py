@@ -80,6 +80,7 @@ class CountingGauges:
     def __init__(self) -> None:
         self.outcomes: list[tuple[str, str, str, str]] = []
         self.refusals: Counter[str] = Counter()
+        self.reminders: Counter[str] = Counter()
         self.moved: Counter[str] = Counter()
         self.stages: Counter[str] = Counter()
 
@@ -95,6 +96,9 @@ class CountingGauges:
 
     def refused(self, code: str, peer: str) -> None:
         self.refusals[code] += 1
+
+    def reminded(self, direction: str, code: str) -> None:
+        self.reminders[code] += 1
 
 
 class Office(MemoryOffice):
