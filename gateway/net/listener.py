@@ -45,6 +45,9 @@ class ListenLimits:
     idle_seconds: float = 75.0  # from an answer to the next complete head; senders of ours hang up after 30
     body_grace_seconds: float = 10.0  # a body may be late by this much …
     body_bytes_per_second: int = 16 * 1024  # … and must come at this rate on the whole: a slow line passes, a trickle does not
+    silence_seconds: float = (
+        60.0  # the longest wait for one more byte of a body: a line that died without a word is let go, however much it brought
+    )
     read_ahead: int = 256 * 1024  # bytes of a body buffered before the socket is paused
     linger_seconds: float = 2.0  # how long the rest of a refused body is read so that the answer can be heard
     door: DoorLimits = field(default_factory=DoorLimits)
@@ -352,7 +355,7 @@ class Body:
         started = loop.time()
         allowed = self._limits.body_grace_seconds + self._received / self._limits.body_bytes_per_second - self._waited
         try:
-            async with asyncio.timeout(max(allowed, 0.0)):
+            async with asyncio.timeout(max(min(allowed, self._limits.silence_seconds), 0.0)):
                 chunk = await self._content.readany()
         except TimeoutError:
             self.late = True

@@ -295,6 +295,21 @@ async def test_a_slow_upload_keeps_what_came(serve, gateways):
     assert f"Upload-Offset: {kept}".encode() in answer
 
 
+async def test_an_upload_that_falls_silent_is_let_go_however_much_it_brought(serve, gateways):
+    """A line that died without a word: nobody else may go on with its upload before it is let go."""
+    from dataclasses import replace
+
+    south = await serve(replace(HASTY, body_bytes_per_second=1, silence_seconds=0.3))
+    content = b"x" * 2_000_000
+    frame = cover_of(exchange_id(1), content)
+    await south.arrivals.offer("north", frame, None)
+    fields = f"Content-Type: application/octet-stream\r\nUpload-Offset: 0\r\nYizhan-Transmittal: {digest('sha256', frame)}"
+    head = f"PATCH /v1/exchanges/{exchange_id(1)}/content HTTP/1.1\r\nHost: x\r\n{fields}\r\nContent-Length: {len(content)}\r\n\r\n"
+    answer = await _trickle(south, gateways, head.encode() + content[:1_000_000], then=b"", times=1)
+    assert b" 408 " in answer
+    assert b"Upload-Offset: 1000000" in answer
+
+
 async def test_a_steady_slow_line_passes(serve, gateways):
     """Above the lowest rate a body may take as long as it takes."""
     from dataclasses import replace
