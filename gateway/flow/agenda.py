@@ -125,9 +125,12 @@ class Agenda:
         if moment - self._back.get(awaited, float("-inf")) < BACK_EVERY:
             return
         self._back[awaited] = moment
-        for key in tuple(self._awaited[awaited]):
-            self._later[key][0].cancel()
-            self._come_due(key)
+        for key in self._awaited.pop(awaited):
+            del self._awaits[key]
+            planned = self._later.get(key)
+            if planned is not None:
+                planned[0].cancel()
+                self._come_due(key)
 
     def _expect_no_more(self, key: str) -> None:
         awaited = self._awaits.pop(key, None)
