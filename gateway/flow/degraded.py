@@ -7,11 +7,12 @@ Facts that speak for themselves (a list's next update, a directory's end, a cert
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from crypto.certificates import Certificate, ChainCache, CrlStale, Purpose
-from crypto.errors import KeyUnusable, Unverified
+from crypto.errors import KeyUnusable, LocalError, Unverified
 from crypto.suites import suite_named
 from gateway.core.directory import Directory, parse_certificate_text
 from gateway.core.errors import NoRoom, Unreachable
@@ -26,6 +27,12 @@ BELIEF_SECONDS = 0.25  # what certificates, lists and directory say is asked ane
 STEP = 1.0  # seconds by which the clock may differ from its own course before what was judged by it is judged again
 MAX_SILENT_PEERS = 64  # a broken uplink silences everybody at once; the first of them tell it
 HURRIED = URGENCIES["immediate"].rank  # from this urgency on nothing waits because a disk is getting full
+
+
+class AwayTooLong(LocalError):
+    """What is away has been away for longer than policy lets a level go on. Facts: ``mode``, ``since``."""
+
+    code = "away-too-long"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +73,7 @@ class _Belief:
     until: float
     offset: float
     obstacles: tuple[Obstacle, ...]
+    graces: tuple[Mode, ...]
 
 
 @dataclass(slots=True)
@@ -132,13 +140,40 @@ class Degraded:
 
     def obstacles(self, level: str) -> tuple[Obstacle, ...]:
         """What certificates, lists and directory forbid at that level, from memory for a fraction of a second."""
+        return self._believe(level).obstacles
+
+    def graces(self, level: str) -> tuple[Mode, ...]:
+        """What is away here and forgiven at that level, by the same look."""
+        return self._believe(level).graces
+
+    def forgiven(self, level: str | None, chains: ChainCache, at: datetime) -> tuple[Lapse, ...]:
+        """What a decision about an offer has to be forgiven, ``chains`` being those it looked at recipients by.
+
+        Raises NotInForce, CrlStale, AwayTooLong where the level may not go on: the offer waits, for a hold would need a person.
+        """
+        standing = self.standing
+        standing.check_directory(at, level, chains)
+        self._touch_signers(self._suites_of(level), chains, at)
+        lapse = self.time_lapse(level)
+        if lapse is None:
+            return standing.lapses(chains, at)
+        handling = standing.policy.handling(level or "")
+        required = handling is None or handling.timestamp_required
+        if not standing.policy.allowance(level).permits(lapse, at, timestamp_required=required):
+            raise AwayTooLong(f"no time authority has answered since {lapse.since}", mode=lapse.mode, since=lapse.since)
+        return (*standing.lapses(chains, at), lapse)
+
+    def _believe(self, level: str) -> _Belief:
         standing, now, mono = self.standing, self.clock.now(), self.clock.monotonic()
         key = (standing.policy, standing.directory, standing.directory.expires, standing.chains, len(standing.signers))
         offset, known = now.timestamp() - mono, self._beliefs.get(level)
         if known is None or mono > known.until or abs(offset - known.offset) > STEP or key != known.key:
-            known = _Belief(key, mono + BELIEF_SECONDS, offset, tuple(self._disbeliefs(level, now)))
+            chains = standing.chains_at(level)
+            obstacles = tuple(self._disbeliefs(level, chains, now))
+            graces = () if obstacles else tuple(lapse.mode for lapse in standing.lapses(chains, now))
+            known = _Belief(key, mono + BELIEF_SECONDS, offset, obstacles, graces)
             self._beliefs[level] = known
-        return known.obstacles
+        return known
 
     def forget(self) -> None:
         """Something changed that no key above shows: judge again."""
@@ -178,15 +213,15 @@ class Degraded:
             )
         return None
 
-    def _disbeliefs(self, level: str, now: datetime) -> Iterator[Obstacle]:
+    def _disbeliefs(self, level: str, chains: ChainCache, now: datetime) -> Iterator[Obstacle]:
         """What keeps us from judging others at this level, or others from believing us."""
         standing = self.standing
-        chains = standing.chains_at(level)
         try:
             standing.check_directory(now, level, chains)
             self._check_authorities(chains, now)
             ours = self._suites_of(level)
             unusable = [error for suite in ours if (error := self._signer_trouble(suite, now, level)) is not None]
+            self._touch_signers(ours, chains, now)
         except CrlStale as error:
             yield Obstacle(code="crl-stale", problem="crl-stale", zh="吊销列表已过期", en=str(error))
         except NotInForce as error:
@@ -195,9 +230,15 @@ class Degraded:
             if unusable and len(unusable) == len(ours):  # else only its own suite stops: where it would sign
                 yield Obstacle(code="signer", problem="internal", zh="本单位签名证书不可用", en=str(unusable[0]))
 
-    def _suites_of(self, level: str) -> tuple[str, ...]:
+    def _touch_signers(self, suites: Sequence[str], chains: ChainCache, now: datetime) -> None:
+        """So that ``chains`` tells whether our own certificates had to be forgiven a list."""
+        for suite in suites:
+            with suppress(Unverified):  # told already
+                chains.verify(self.standing.signers[suite].certificate, at=now, now=now, purpose=Purpose.SIGN)
+
+    def _suites_of(self, level: str | None) -> tuple[str, ...]:
         """The suites of our keys this level may use; all of ours where it may use none of them, for then policy refuses anyway."""
-        handling = self.standing.policy.handling(level)
+        handling = self.standing.policy.handling(level or "")
         ours = tuple(self.standing.signers)
         return tuple(suite for suite in ours if handling is not None and suite in handling.suites) or ours
 

@@ -81,12 +81,13 @@ class Delivering:
     async def deliver(self, work: Work) -> None:
         """Work "deliver": one attempt."""
         rooms, begun = self._rooms, self._rooms.clock.monotonic()
-        rooms.standing.check_directory(rooms.clock.now())  # who sits behind a gateway, and with which keys, is known from there alone
         found = await self._find(work.exchange)
         if found is None:
             await rooms.record(Step(changes=(Finish(key=work.key),)))
             return
         transmittal = found.transmittal
+        # who sits behind a gateway, and with which keys, is known from there alone
+        rooms.standing.check_directory(rooms.clock.now(), transmittal.level)
         there = {org: envelope for org, envelope in found.envelopes.items() if rooms.standing.goes_through(org, work.peer)}
         if rooms.standing.directory.version != transmittal.directory.version:
             await self._follow(work, transmittal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from gateway.core.canonical import format_time
 from gateway.core.document import Document
 from gateway.core.explain import Reason
 from gateway.core.leaf import Actor, Leaf, LeafKind
-from gateway.core.policy import Clearance, Hold, Verdict
+from gateway.core.policy import MODES, Clearance, Hold, Mode, Verdict
 from gateway.core.receipt import Receipt
 from gateway.core.transmittal import DirectoryRef, PolicyRef, Transmittal
 from gateway.flow.standing import Standing
@@ -43,7 +43,7 @@ class Leaves:
             kind.value,
             exchange=exchange,
             level=document.level,
-            reason=None if isinstance(verdict, Clearance) else _code(verdict.reasons),
+            reason=under_grace(verdict.graces) if isinstance(verdict, Clearance) else _code(verdict.reasons),
             recipient=recipients[0] if len(recipients) == 1 else None,
             policy=self._policy(),
             directory=self._directory(),
@@ -57,15 +57,20 @@ class Leaves:
             kind, at, kind.value, exchange=exchange, reason=_code(verdict.reasons), policy=self._policy(), directory=self._directory()
         )
 
-    def sealed(self, at: datetime, transmittal: Transmittal, digest: str) -> Leaf:
+    def sealed(self, at: datetime, transmittal: Transmittal, digest: str, graces: Iterable[Mode] = ()) -> Leaf:
         """Signed, timestamped, encrypted."""
-        return self._of_transmittal(LeafKind.SEALED, at, "sealed", transmittal, digest)
+        return self._of_transmittal(LeafKind.SEALED, at, "sealed", transmittal, digest, reason=under_grace(graces))
 
     def arrived(self, kind: LeafKind, at: datetime, transmittal: Transmittal, digest: str, reasons: Sequence[Reason] = ()) -> Leaf:
         """What became of an arrival: accepted, refused, quarantined, held, contradicted."""
         return self._of_transmittal(
             kind, at, kind.value, transmittal, digest, reason=_code(reasons) if reasons else None, dst=self._standing.organisation
         )
+
+    def accepted(self, at: datetime, transmittal: Transmittal, digest: str, graces: Iterable[Mode]) -> Leaf:
+        """An arrival that is good, whatever had to be forgiven for it."""
+        fields = {"reason": under_grace(graces), "dst": self._standing.organisation}
+        return self._of_transmittal(LeafKind.ACCEPTED, at, "accepted", transmittal, digest, **fields)
 
     def rejected(self, at: datetime, peer: str, code: str) -> Leaf:
         """A request of a peer that was answered by a problem."""
@@ -122,6 +127,12 @@ class Leaves:
 
 def _code(reasons: Sequence[Reason]) -> str:
     return word(reasons[0].rule) if reasons else "unspecified"
+
+
+def under_grace(modes: Iterable[Mode]) -> str | None:
+    """How a leaf says what a decision was forgiven; nothing where it was forgiven nothing."""
+    forgiven = [mode for mode in MODES if mode in set(modes)]
+    return word(".".join(["grace", *forgiven])) if forgiven else None
 
 
 def word(rule: str) -> str:

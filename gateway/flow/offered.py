@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from crypto.certificates import Purpose
+from crypto.certificates import ChainCache, Purpose
 from crypto.digests import digest
 from crypto.errors import Unverified
 from crypto.suites import Suite, suite_named
@@ -92,8 +92,10 @@ def part_facts(copies: Sequence[tuple[OfferedPart, Held]]) -> tuple[PartFacts, .
 def question(
     document: Document, recipients: Sequence[tuple[str, str]], copies: Sequence[tuple[OfferedPart, Held]], rooms: Rooms, at: datetime
 ) -> Question:
-    """What policy is asked about an offer."""
+    """What policy is asked about an offer. Raises NotInForce, CrlStale, AwayTooLong: it waits."""
     standing, parts = rooms.standing, part_facts(copies)
+    chains = standing.chains_at(document.level)
+    asked = tuple(_recipient(standing, chains, org, at) for org, _ in sorted(recipients))
     return Question(
         kind="document",
         side="send",
@@ -104,29 +106,30 @@ def question(
         parts=parts,
         size=sum(part.size for part in parts),
         sender=party(standing.directory, standing.organisation),
-        recipients=tuple(_recipient(standing, org, at) for org, _ in sorted(recipients)),
+        recipients=asked,
         at=at,
         created=None,
         expires=None,
         stamped=True,
         directory_version=standing.directory.version,
         directory_digest=standing.directory.digest,
+        lapses=rooms.degraded.forgiven(document.level, chains, at),
     )
 
 
-def _recipient(standing: Standing, org: str, at: datetime) -> Party:
+def _recipient(standing: Standing, chains: ChainCache, org: str, at: datetime) -> Party:
     """A recipient as policy sees it: of its suites only those in which something may be encrypted to it now. Raises NotListed, CrlStale."""
     known = party(standing.directory, org)
-    usable = tuple(suite for suite in known.suites if _reachable(standing, org, suite_named(suite), at))
+    usable = tuple(suite for suite in known.suites if _reachable(standing, chains, org, suite_named(suite), at))
     return known if usable == known.suites else replace(known, suites=usable)
 
 
-def _reachable(standing: Standing, org: str, suite: Suite, at: datetime) -> bool:
+def _reachable(standing: Standing, chains: ChainCache, org: str, suite: Suite, at: datetime) -> bool:
     certificates = standing.directory.encryption_certificates(org, suite)
     if not certificates:
         return False
     try:
-        chain = standing.chains.verify(certificates[0], at=at, now=at, purpose=Purpose.ENCRYPT)
+        chain = chains.verify(certificates[0], at=at, now=at, purpose=Purpose.ENCRYPT)
     except Unverified as error:
         log.warning("the encryption certificate of %s is not used: %s", org, error)
         return False

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from crypto.certificates import CrlStale, Purpose, Revoked
+from crypto.certificates import ChainCache, CrlStale, Purpose, Revoked
 from crypto.content_cipher import ContentDecryptor, ContentKey
 from crypto.digests import Hasher, digest
 from crypto.envelopes import open_envelope
@@ -41,7 +41,7 @@ from gateway.core.document import Document
 from gateway.core.errors import ProblemError
 from gateway.core.explain import Reason, explain
 from gateway.core.manifest import Manifest, PartEntry
-from gateway.core.policy import Clearance, Hold, PartFacts, Party, Question, Refusal, decide
+from gateway.core.policy import Clearance, Hold, Lapse, PartFacts, Party, Question, Refusal, decide
 from gateway.core.transmittal import Transmittal
 from gateway.flow.standing import Standing
 
@@ -124,18 +124,20 @@ def examine(cover: Cover, peer: str, standing: Standing, now: datetime) -> Exami
     if peer != transmittal.sender.gateway:
         raise ProblemError("not-carrier", f"{peer} may not carry for {transmittal.sender.gateway}", retryable=True)
     # 3. directory, recipients, envelopes
-    directory = standing.directory_named(transmittal.directory, now)
+    chains = standing.chains_at(transmittal.level)
+    directory = standing.directory_named(transmittal.directory, now, transmittal.level)
     _check_parties(transmittal, cover, directory, standing, suite)
     # 4. the sender's signature
     _check_signature(transmittal, cover.transmittal, nro, directory, suite)
     # 5. the token
-    stamped_at = _check_token(transmittal, nro, standing, directory, suite, now)
+    stamped_at = _check_token(transmittal, nro, standing, chains, directory, suite, now)
     # 6. the chain at T
-    revoked_later = _check_chain(nro, standing, stamped_at, now)
+    revoked_later = _check_chain(nro, chains, stamped_at, now)
     # 7. the times
     refusal = _check_times(transmittal, now)
     # 8. our policy on the transmittal
-    verdict = decide(standing.policy, _question(transmittal, directory, standing, now, stamped=nro.token is not None))
+    asked = _question(transmittal, directory, standing, now, stamped=nro.token is not None, lapses=standing.lapses(chains, now, directory))
+    verdict = decide(standing.policy, asked)
     if isinstance(verdict, Refusal):
         refusal += verdict.reasons
     hold = (verdict.reasons if isinstance(verdict, Hold) else ()) + revoked_later
@@ -233,7 +235,7 @@ def _check_signature(transmittal: Transmittal, body: bytes, nro: SignedData, dir
 
 
 def _check_token(
-    transmittal: Transmittal, nro: SignedData, standing: Standing, directory: Directory, suite: Suite, now: datetime
+    transmittal: Transmittal, nro: SignedData, standing: Standing, chains: ChainCache, directory: Directory, suite: Suite, now: datetime
 ) -> datetime:
     handling = standing.policy.handling(transmittal.level)
     if nro.token is None:
@@ -242,7 +244,7 @@ def _check_token(
         return now
     allowed = directory.time_authority_fingerprints(suite, handling.authorities if handling else None)
     try:
-        stamp = verify_token(nro.token, nro.signature, suite=suite, trust=standing.chains, allowed=allowed, now=now)
+        stamp = verify_token(nro.token, nro.signature, suite=suite, trust=chains, allowed=allowed, now=now)
     except CrlStale as error:
         raise ProblemError("crl-stale", str(error), retryable=True) from error
     except RemoteError as error:
@@ -253,9 +255,9 @@ def _check_token(
     return stamp.at
 
 
-def _check_chain(nro: SignedData, standing: Standing, at: datetime, now: datetime) -> tuple[Reason, ...]:
+def _check_chain(nro: SignedData, chains: ChainCache, at: datetime, now: datetime) -> tuple[Reason, ...]:
     try:
-        chain = standing.chains.verify(nro.certificate, at=at, now=now, purpose=Purpose.SIGN)
+        chain = chains.verify(nro.certificate, at=at, now=now, purpose=Purpose.SIGN)
     except CrlStale as error:
         raise ProblemError("crl-stale", str(error), retryable=True) from error
     except Revoked as error:
@@ -318,7 +320,14 @@ def party(directory: Directory, org: str) -> Party:
 
 
 def _question(
-    transmittal: Transmittal, directory: Directory, standing: Standing, now: datetime, *, stamped: bool, parts: tuple[PartFacts, ...] = ()
+    transmittal: Transmittal,
+    directory: Directory,
+    standing: Standing,
+    now: datetime,
+    *,
+    stamped: bool,
+    parts: tuple[PartFacts, ...] = (),
+    lapses: tuple[Lapse, ...] = (),
 ) -> Question:
     assert transmittal.content is not None or transmittal.kind != "document"
     return Question(
@@ -338,6 +347,7 @@ def _question(
         stamped=stamped,
         directory_version=directory.version,
         directory_digest=directory.digest,
+        lapses=lapses,
     )
 
 

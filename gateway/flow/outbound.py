@@ -78,6 +78,8 @@ class Outbound:
             seen.add(offer.source)
             if offer.source in self._at_work or offer.source in self._desk.leaving or self._rests(offer.source):
                 continue
+            if self._waits(offer):
+                continue
             await self._slots.acquire()
             self._at_work.add(offer.source)
             begun += 1
@@ -88,6 +90,15 @@ class Outbound:
             if self._set_aside_source(work) not in seen:  # taken out of the tray by a person
                 await self._poison.forgive(work)
         return begun
+
+    def _waits(self, offer: Offer | BadOffer) -> bool:
+        """Whether something is away that the offer's level may not go on without: it stays in the tray."""
+        if isinstance(offer, BadOffer):
+            return False
+        rooms, level = self._rooms, offer.document.level
+        if next(rooms.obstacles(level), None) is not None:
+            return True
+        return rooms.degraded.untaken(level, offer.document.urgency, sum(part.size for part in offer.parts)) is not None
 
     def _alias(self, source: str) -> str:
         """What stands for an offer in the log: people put titles into the names of their folders."""
@@ -252,7 +263,7 @@ class Outbound:
             document = offer.document.completed(identifier=f"urn:uuid:{exchange}", written=at.date())
             verdict = decide(self._rooms.standing.policy, question(document, offer.recipients, copies, self._rooms, at))
             if isinstance(verdict, Clearance):
-                self._rooms.standing.check_signer(verdict.suite, at)
+                self._rooms.standing.check_signer(verdict.suite, at, verdict.level)
             taken = Taken(exchange=exchange, document=document, offer=offer, copies=copies, refs=refs, verdict=verdict)
             return _Prepared(
                 taken=taken,
@@ -324,7 +335,7 @@ class Outbound:
         if sealed is None:
             return None
         try:
-            rooms.guard.check(rooms.clock.now(), rooms.clock.monotonic())
+            rooms.check_clock(prepared.taken.clearance.level)
             if not prepared.taken.clearance.timestamp_required:
                 return Stamped(sealed=sealed, nro=sealed.nro.der, stamped_at=rooms.clock.now())
             return await self._stamp(sealed, prepared.taken.clearance)
@@ -369,7 +380,8 @@ class Outbound:
             expires=sealed.transmittal.expires_at,
         )
         dues = (*self._desk.deliveries(sealed.transmittal, clearance.priority, at), self._desk.report("out", exchange, at))
-        return (kept,), dues, self._leaves.sealed(at, sealed.transmittal, sealed.transmittal_digest)
+        graces = self._rooms.degraded.graces(sealed.transmittal.level)
+        return (kept,), dues, self._leaves.sealed(at, sealed.transmittal, sealed.transmittal_digest, graces)
 
     def _keep_hot(self, taken: Taken, stamped: Stamped, at: datetime) -> None:
         content, clearance = stamped.sealed.content, taken.clearance
@@ -437,7 +449,7 @@ class Outbound:
 
     async def _seal_and_stamp(self, taken: Taken) -> Stamped:
         rooms, begun = self._rooms, self._rooms.clock.monotonic()
-        rooms.guard.check(rooms.clock.now(), rooms.clock.monotonic())
+        rooms.check_clock(taken.clearance.level)
         sealed = await self._seal(taken)
         if not taken.clearance.timestamp_required:
             return Stamped(sealed=sealed, nro=sealed.nro.der, stamped_at=rooms.clock.now())
@@ -473,6 +485,7 @@ class Outbound:
         now, mono = rooms.clock.now(), rooms.clock.monotonic()  # before the stage: a large document there must not look like a slow clock
         stamped = await rooms.stage_out.run(stamp, sealed, response, nonce, clearance, rooms.standing, now)
         rooms.guard.saw_token(stamped.stamped_at, mono)
+        rooms.degraded.heard("time-authority", sealed.transmittal.suite)
         return stamped
 
     async def _discard(self, content: StoredContent) -> None:

@@ -126,6 +126,10 @@ class Rooms:
         except NoRoom as error:
             yield Obstacle(code="no-room", problem="no-room", zh="磁盘空间不足", en=str(error))
 
+    def check_clock(self, level: str) -> None:
+        """Raises ClockUntrusted where our clock may not date anything of that level now."""
+        self.guard.check(self.clock.now(), self.clock.monotonic(), self.standing.policy.allowance(level).clock_confirmation)
+
     def ready(self) -> bool:
         """Whether anything may be taken or accepted now, at whatever level."""
         return next(self.obstacles(), None) is None

@@ -171,8 +171,8 @@ def _put_seal(encrypted: Encrypted, draft: Draft, clearance: Clearance, standing
 
 
 def _check(draft: Draft, clearance: Clearance, standing: Standing, at: datetime) -> None:
-    standing.check_directory(at)
-    standing.check_signer(clearance.suite, at)
+    standing.check_directory(at, clearance.level)
+    standing.check_signer(clearance.suite, at, clearance.level)
     clearance.check(
         policy_digest=standing.policy.digest,
         directory_version=standing.directory.version,
@@ -195,7 +195,7 @@ def stamp(sealed: Sealed, response: bytes, nonce: int, clearance: Clearance, sta
         token,
         sealed.nro.signature,
         suite=clearance.suite,
-        trust=standing.chains,
+        trust=standing.chains_at(clearance.level),
         allowed=allowed_authorities(clearance, standing.directory, clearance.suite),
         now=now,
         nonce=nonce,

@@ -87,13 +87,14 @@ def judge(
     sealed = transmittal.content.sealed if transmittal.content else None
     if receipt.sealed not in (None, sealed):
         raise Unverified("the receipt speaks of other content", check="sealed")
-    standing.check_directory(now)
+    chains = standing.chains_at(transmittal.level)
+    standing.check_directory(now, transmittal.level, chains)
     entitled(receipt, transmittal, standing.directory)
     signature = SignedData.from_der(signed.signature)
     if signature.certificate.fingerprint not in standing.directory.signing_fingerprints(receipt.by.org, suite):
         raise ProblemError("signer-not-listed", f"the certificate is not listed for {receipt.by.org}", retryable=True)
     signature.verify(signed.body)
-    standing.chains.verify(signature.certificate, at=now, now=now, purpose=Purpose.SIGN)
+    chains.verify(signature.certificate, at=now, now=now, purpose=Purpose.SIGN)
     return Judged(receipt=receipt, digest=digest(suite.digest, signed.body), signed=signed, level=transmittal.level)
 
 

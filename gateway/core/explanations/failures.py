@@ -90,6 +90,12 @@ FAILURES: dict[str, Text] = {
         fix="Correct the system clock (NTP) and check that the time authority answers; nothing is accepted until then.",
         fix_zh="请校准系统时钟（NTP）并检查时间戳机构是否可达；在此之前不受理公文。",
     ),
+    "away-too-long": Text(
+        zh="所缺条件超过了策略容许的时间",
+        en="what is away has been away for longer than the policy lets this level go on",
+        fix="Bring it back (`yizhan doctor` says what to do); the document waits and goes on by itself.",
+        fix_zh="请恢复所缺条件（`yizhan doctor` 会给出办法）；公文将等待并自动继续。",
+    ),
     "already-open": Text(
         zh="该公文的交换已经受理",
         en="an exchange of this document is open already",
