@@ -376,3 +376,15 @@ def _crc_of_zeros(size: int) -> int:
     for _ in range(size >> 20):
         crc = crc32(bytes(1 << 20), crc)
     return crc
+
+
+def test_read_again_it_has_the_same_parts_and_the_same_structure() -> None:
+    """Digests and CRCs are the tag's business then; what the ZIP must be stays exact."""
+    first = [type(event) for event in read(DATA)]
+    reader = ContentReader("sha256", DIGEST, again=True)
+    events = reader.feed(DATA)
+    reader.finish()
+    assert [type(event) for event in events] == first
+    assert b"".join(event.data for event in events if isinstance(event, PartData)) == b"".join(content for _, content in PARTS)
+    with pytest.raises(Malformed):
+        ContentReader("sha256", DIGEST, again=True).feed(DATA[:-1] + b"\xff")

@@ -64,3 +64,28 @@ async def test_what_expires_while_it_is_opened_is_not_accepted(tmp_path, monkeyp
         assert finance.office.inbox == {}
         assert not finance.orphans()
         assert await office.state("out", exchange) == "REFUSED_BY_RECIPIENT"
+
+
+def test_content_opened_again_ends_only_when_its_tag_holds():
+    """The hand-over computes no digest anew: whatever the disk changed, no part is ever complete."""
+    from crypto.content_cipher import ContentEncryptor, fresh_content_key
+    from crypto.errors import Unverified
+    from crypto.suites import INTL_1
+    from gateway.core.content import PartEnded
+    from tests.core.samples import packed
+
+    data, manifest_digest, _ = packed(("正文.ofd", b"x" * 5000))
+    key = fresh_content_key(INTL_1)
+    cipher = ContentEncryptor(key)
+    sealed = cipher.update(data)
+    key = key.with_tag(cipher.finalize())
+    whole = list(opening.reopen(key, iter((sealed[:700], sealed[700:])), manifest_digest, INTL_1))
+    assert isinstance(whole[-1], PartEnded)
+    place = data.index(b"x" * 5000) + 2500
+    damaged = sealed[:place] + bytes([sealed[place] ^ 1]) + sealed[place + 1 :]
+    seen = []
+    with pytest.raises(Unverified):
+        for event in opening.reopen(key, iter((damaged,)), manifest_digest, INTL_1):
+            seen.append(event)  # noqa: PERF402  # what was seen before it raised
+    assert seen
+    assert not any(isinstance(event, PartEnded) for event in seen)
