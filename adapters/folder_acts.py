@@ -31,7 +31,7 @@ MAX_REASON: Final = 4096  # bytes: a thousand Chinese characters and a little
 RELEARN_SECONDS: Final = 600.0  # after this, documents moved away or back, and markers put beside an answered one, are noticed
 EMPTY_GRACE_SECONDS: Final = 10.0  # an empty RETURNED may still be being written
 
-_EXCHANGE: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_EXCHANGE: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-[0-9A-Z]{18})?")  # the sender's code where two used one id
 _CONTROLS: Final = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0xFEFF), " ")
 
 

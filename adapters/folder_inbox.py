@@ -38,7 +38,7 @@ REFUSED: Final = ".refused"
 _RESERVED: Final = re.compile(r"(document\.json|status\.json|reasons\.json|(signed|returned)(\..*)?|\..*)", re.IGNORECASE | re.DOTALL)
 MAX_FILE_NAME: Final = 255  # bytes, of every file system we may meet; a part's name may fill it
 _MAX_ENDING: Final = 16
-_GROWING: Final = re.compile(r"\.[0-9a-f-]{36}\.[0-9]+-[0-9]+\.part")
+_GROWING: Final = re.compile(r"\.[0-9a-f-]{36}(-[0-9A-Z]{18})?\.[0-9]+-[0-9]+\.part")
 _OPEN_FILES: Final = 32  # written and not yet synced; synced together they cost little more than one
 
 

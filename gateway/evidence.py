@@ -159,7 +159,7 @@ def _put_token(export: _Export, name: str, token: bytes, over: str) -> Token:
 
 
 async def _put_content(export: _Export, ledger: Ledger, transmittal: Transmittal) -> None:
-    stored = await ledger.content(export.row.direction, export.row.id)
+    stored = await ledger.content(export.row.direction, export.row.key)
     if stored is None or transmittal.content is None:
         if transmittal.content is not None:
             export.missing.append("sealed.bin")
@@ -178,7 +178,7 @@ async def _put_envelopes(export: _Export, ledger: Ledger, transmittal: Transmitt
     """Envelopes, and by organisation the file of the certificate each is for ("" where the directory does not have it)."""
     listed = {(one.issuer_der, one.serial): one for one in await _encryption_certificates(export, ledger, transmittal)}
     found: dict[str, str] = {}
-    for org, envelope in sorted((await ledger.envelopes(export.row.direction, export.row.id)).items()):
+    for org, envelope in sorted((await ledger.envelopes(export.row.direction, export.row.key)).items()):
         export.put(f"envelopes/{org}.p7m", envelope)
         certificate = listed.get(envelope_recipient(envelope))
         found[org] = export.put_certificate("encrypt", certificate) if certificate else ""
@@ -203,7 +203,7 @@ def _organisation(body: bytes) -> OrganisationEntry | None:
 
 
 async def _put_receipts(export: _Export, ledger: Ledger) -> None:
-    for number, each in enumerate(await ledger.receipts(export.row.direction, export.row.id), 1):
+    for number, each in enumerate(await ledger.receipts(export.row.direction, export.row.key), 1):
         name = f"receipts/{number:02d}-{each.event}-{each.recipient or each.issuer_org}"
         export.put(f"{name}.json", each.body)
         _sign_paper(export, name, each.signature, f"{name}.json", each.at)
@@ -214,7 +214,7 @@ async def _put_receipts(export: _Export, ledger: Ledger) -> None:
 
 async def _put_log(export: _Export, ledger: Ledger) -> Token | None:
     """Every leaf about the exchange, proved under one checkpoint; its token when there is one."""
-    leaves = await ledger.leaves(export.row.id)
+    leaves = await ledger.leaves(export.row.key)
     checkpoint = await ledger.checkpoint_over(leaves[-1][0]) if leaves else None
     if checkpoint is None:
         export.missing.append("log/")
@@ -258,7 +258,7 @@ def _put_trust(export: _Export) -> None:
 async def _put_rules(export: _Export, ledger: Ledger, transmittal: Transmittal) -> None:
     """Each policy a leaf or the transmittal names, and the directory the transmittal was made under, as far as this gateway has them."""
     named = {transmittal.policy.digest: "policy-of-sender"}
-    for _, body in await ledger.leaves(export.row.id):
+    for _, body in await ledger.leaves(export.row.key):
         policy = Leaf.from_bytes(body).policy
         if policy is not None:
             named[policy.digest] = f"policy-{policy.version}"

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 
 from crypto.errors import Malformed
 from gateway.core.directory import OrganisationEntry
 from gateway.core.errors import BadInput
-from gateway.core.exchange import Direction
 from gateway.core.explain import explain
+from gateway.core.keys import ID_LENGTH
 from gateway.flow.ports import ExchangeRow
 from gateway.flow.private import Private, open_private
 from gateway.home import Home
 from gateway.store.blobs import READ_PIECE, BlobMissing
 from gateway.store.ledger import Ledger
 
-MAX_LISTED = 1_000_000  # ids looked through for one that begins as asked
-_WHOLE_ID = 36
+_NAMED = 3  # candidates named when several exchanges begin as asked: what fits into a sentence
 
 
 @asynccontextmanager
@@ -33,17 +32,21 @@ async def open_ledger(home: Home) -> AsyncIterator[Ledger]:
 
 
 async def find_exchange(ledger: Ledger, exchange: str) -> ExchangeRow:
-    """The exchange of that id, or the only one whose id begins so. Raises BadInput."""
-    directions: tuple[Direction, ...] = ("out", "in")
-    if len(exchange) == _WHOLE_ID:
-        found = [row for direction in directions if (row := await ledger.exchange(direction, exchange)) is not None]
-    else:
-        found = [row for row in await ledger.exchanges(limit=MAX_LISTED) if exchange and row.id.startswith(exchange)]
+    """The only exchange whose id, or id and sender (``<exchange id>-<organisation>``), begin so. Raises BadInput."""
+    alike = await ledger.beginning(exchange[:ID_LENGTH]) if exchange else ()
+    found = {whole: row for row in alike if (whole := f"{row.id}-{row.sender_org}").startswith(exchange)}
     if not found:
         raise BadInput(f"no exchange {exchange}", reasons=(explain("cli/unknown-exchange", exchange=exchange),))
-    if len({row.id for row in found}) > 1:
-        raise BadInput(f"several exchanges {exchange}…", reasons=(explain("cli/ambiguous-exchange", exchange=exchange),))
-    return found[0]
+    if len(found) > 1:
+        raise ambiguous(exchange, found)
+    return next(iter(found.values()))
+
+
+def ambiguous(exchange: str, candidates: Iterable[str]) -> BadInput:
+    """Several begin so: names them, so that a person can choose one."""
+    names = sorted(candidates)
+    some = ", ".join(names[:_NAMED]) + (" …" if len(names) > _NAMED else "")
+    return BadInput(f"several exchanges {exchange}…", reasons=(explain("cli/ambiguous-exchange", exchange=exchange, candidates=some),))
 
 
 class Reader:
@@ -61,7 +64,7 @@ class Reader:
         """The metadata kept for our own people; None where none was. Raises Unverified."""
         if not row.private:
             return None
-        return open_private(self._storage_key, row.direction, row.id, row.private)
+        return open_private(self._storage_key, row.direction, row.key, row.private)
 
     def title(self, row: ExchangeRow) -> str:
         """The document's title, or nothing."""

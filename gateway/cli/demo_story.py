@@ -23,7 +23,7 @@ from gateway.cli.specimens import Notice, budget_notice, budget_reply, budget_xl
 from gateway.core.canonical import format_time
 from gateway.core.leaf import Leaf, LeafKind
 from gateway.home import Home
-from gateway.reading import open_ledger
+from gateway.reading import find_exchange, open_ledger
 from gateway.store.audit import AuditReport, verify_log
 from gateway.store.fsck import fsck
 
@@ -179,10 +179,9 @@ class Story:
         steps: list[tuple[str, str, str]] = []
         for agency in (sent.sender, *sent.recipients):
             async with open_ledger(self._home(agency)) as ledger:
-                row = await ledger.exchange("out" if agency is sent.sender else "in", sent.exchange)
-                assert row is not None
+                row = await find_exchange(ledger, sent.exchange)
                 sent.level, sent.suite = row.level, row.suite
-                for _, body in await ledger.leaves(sent.exchange):
+                for _, body in await ledger.leaves(row.key):
                     leaf = Leaf.from_bytes(body)
                     if leaf.kind != LeafKind.RECEIPT:  # the receipt itself says more
                         steps.append((leaf.at, agency.name, leaf.kind.value))

@@ -14,8 +14,10 @@ from typing import Any
 from crypto.randomness import random_bytes
 from gateway.core.errors import BadInput
 from gateway.core.explain import explain
+from gateway.core.keys import ID_LENGTH
 from gateway.files import make_folder, sync_folder
 from gateway.home import Home
+from gateway.reading import ambiguous
 
 CHUNK = 1024 * 1024
 
@@ -54,15 +56,27 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def inbox_folder(home: Home, exchange: str) -> Path:
-    """The folder of a delivered document, by its exchange id or a beginning of it. Raises BadInput."""
+    """The folder of a delivered document, by its exchange id (its sender's code behind it where two senders used one id) or a beginning.
+
+    Raises BadInput.
+    """
     inbox = office_folder(home) / "inbox"
     names = sorted(place.name for place in inbox.glob("*") if place.is_dir() and not place.name.startswith(".")) if inbox.is_dir() else []
-    found = [name for name in names if exchange and name.startswith(exchange)]
+    alike = [name for name in names if exchange and name.startswith(exchange[:ID_LENGTH])]
+    found = {whole: name for name in alike if (whole := _whole_name(inbox / name)).startswith(exchange)}
     if not found:
         raise BadInput(f"{exchange} is not in the inbox", reasons=(explain("cli/not-in-inbox", exchange=exchange),))
-    if len(found) > 1 and exchange not in found:
-        raise BadInput(f"{exchange} is ambiguous", reasons=(explain("cli/ambiguous-exchange", exchange=exchange),))
-    return inbox / (exchange if exchange in found else found[0])
+    if len(found) > 1:
+        raise ambiguous(exchange, found)
+    return inbox / next(iter(found.values()))
+
+
+def _whole_name(folder: Path) -> str:
+    """Exchange id and sender, whether the folder needed the second or not."""
+    if len(folder.name) > ID_LENGTH:
+        return folder.name
+    sender = read_json(folder / "document.json").get("sender")
+    return f"{folder.name}-{sender.get('org')}" if isinstance(sender, dict) else folder.name
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -123,7 +123,7 @@ class Hop(NamedTuple):
 async def _one(home: Home, exchange: str, voice: Voice) -> None:
     async with open_ledger(home) as ledger:
         row = await find_exchange(ledger, exchange)
-        receipts = await ledger.receipts(row.direction, row.id)
+        receipts = await ledger.receipts(row.direction, row.key)
         hops = await _hops(home, ledger, row, receipts)
     reader = Reader(home)
     private = reader.private(row)
@@ -145,7 +145,7 @@ async def _hops(home: Home, ledger: Ledger, row: ExchangeRow, receipts: tuple[Re
     """Our own steps by the leaves of the log, everybody's statements by their receipts, in order of time."""
     gateway, org = home.config.gateway.id, home.config.gateway.organisation
     hops = [Hop(row.created, gateway, org, "opened", "", "record")] if not row.passages else []
-    for index, body in await ledger.leaves(row.id):
+    for index, body in await ledger.leaves(row.key):
         leaf = Leaf.from_bytes(body)
         if leaf.kind is not LeafKind.RECEIPT:  # the receipt itself says more
             hops.append(Hop(leaf.moment, gateway, org, leaf.kind.value, leaf.recipient or "", f"leaf {index}"))

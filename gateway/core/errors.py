@@ -40,6 +40,12 @@ class AlreadyOpen(LocalError):
     code = "already-open"
 
 
+class NameTaken(LocalError):
+    """Another arrival has this name in the office already. Fact: ``name``."""
+
+    code = "name-taken"
+
+
 class Superseded(LocalError):
     """The passage is no longer in a state this step expects. Fact: ``state``, the state found."""
 

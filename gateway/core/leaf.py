@@ -12,8 +12,10 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
+from crypto.errors import Malformed
 from gateway.core.canonical import DigestText, ExchangeId, Natural, OrgCode, TimeText, Wire, parse_time, version
 from gateway.core.document import LevelId
+from gateway.core.keys import arrival_key
 from gateway.core.transmittal import DirectoryRef, PolicyRef
 
 MAX_LEAF_BYTES = 4096  # keeps an entry bundle of 256 leaves (C2SP tlog-tiles) at 1 MiB
@@ -93,6 +95,7 @@ class Leaf(Wire, frozen=True, kw_only=True):
     policy: PolicyRef | None = None
     reason: Word | None = None
     recipient: OrgCode | None = None
+    sender: OrgCode | None = None  # of an arrival: whose exchange it is; an id alone names none
     since: TimeText | None = None  # of a degraded leaf: when what is away went away
     size: Natural | None = None
     src: Party | None = None
@@ -103,6 +106,13 @@ class Leaf(Wire, frozen=True, kw_only=True):
         for moment in (self.at, self.since, self.until):
             if moment is not None:
                 parse_time(moment)
+        if self.sender is not None and self.exchange is None:
+            raise Malformed("a leaf names the sender of no exchange")
+
+    @property
+    def key(self) -> str | None:
+        """What the exchange it is about is known by in this gateway."""
+        return self.exchange if self.exchange is None or self.sender is None else arrival_key(self.exchange, self.sender)
 
     @property
     def moment(self) -> datetime:

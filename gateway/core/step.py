@@ -1,7 +1,7 @@
 """What one database transaction changes, as values.
 
 The flow decides a ``Step``; the journal carries it out whole or not at all. Changes are a closed union: the journal knows every kind
-by name and there is no other way to change state.
+by name and there is no other way to change state. An ``exchange`` is always a key (core/keys.py).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from gateway.core.exchange import Direction, State
+from gateway.core.keys import exchange_key
 from gateway.core.leaf import Leaf
 
 WorkKind = Literal[
@@ -59,7 +60,10 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenExchange:
-    """Insert an exchange and its passages. Conflict (raises AlreadyOpen for this step alone): the id in this direction, or the office triple."""
+    """Insert an exchange and its passages.
+
+    Conflicts, raised for this step alone: AlreadyOpen for the key or the office triple, NameTaken for ``name``.
+    """
 
     direction: Direction
     id: str
@@ -74,8 +78,14 @@ class OpenExchange:
     office: str = ""
     source: str = ""
     content_digest: str = ""  # of the offered content; with office and source the key of an offer
+    name: str = ""  # what the office knows an arrival by, once it is accepted; no two have the same
     private: bytes = b""  # metadata for our own people (title …), sealed under the storage key
     expires: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """What every other change calls it."""
+        return exchange_key(self.direction, self.id, self.sender_org)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,9 @@ from datetime import datetime, timedelta
 from crypto.errors import LocalError
 
 TOLERANCE = timedelta(seconds=2)
-AUTHORITY = "time authority"  # what work waits for that failed for want of a token or of a confirmed clock; no gateway has a name with a space
+AUTHORITY = (
+    "time authority"  # what work waits for that failed for want of a token or of a confirmed clock; no gateway has a name with a space
+)
 TOKEN_AGE = timedelta(hours=1)  # an unstamped gateway asks for a token of its own long before
 
 

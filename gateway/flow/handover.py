@@ -12,6 +12,7 @@ from gateway.core.content import PartData, PartEnded, PartStarted
 from gateway.core.errors import PeerProblem, Superseded
 from gateway.core.exchange import TRANSITIONS, Event, State
 from gateway.core.explain import explain
+from gateway.core.keys import arrival_key, id_of, sender_of
 from gateway.core.leaf import Actor, LeafKind
 from gateway.core.step import Advance, Change, Finish, Schedule, Step, StoredContent, Work
 from gateway.core.transmittal import Transmittal
@@ -20,7 +21,7 @@ from gateway.flow.alone import Alone
 from gateway.flow.leaves import Leaves
 from gateway.flow.office import Desk
 from gateway.flow.opening import Warm, reopen
-from gateway.flow.ports import Act, Delivery, OpenedPart, SignedReceipt
+from gateway.flow.ports import Act, Delivery, ExchangeRow, OpenedPart, SignedReceipt
 from gateway.flow.private import open_private
 from gateway.flow.rooms import Rooms
 from gateway.flow.sealing import kept_key
@@ -63,7 +64,7 @@ class HandOver:
     def _delivery(self, warm: Warm, content: StoredContent | None) -> Delivery:
         transmittal = warm.transmittal
         return Delivery(
-            exchange=transmittal.id,
+            exchange=warm.name,
             sender_org=transmittal.sender.org,
             sender_name=self._desk.name_of(transmittal.sender.org),
             level=transmittal.level,
@@ -99,6 +100,7 @@ class HandOver:
             transmittal_digest=row.transmittal_digest,
             received=row.created,
             last_receipt=receipts[-1].digest,
+            name=row.name,
         )
 
     # ---- people's acts
@@ -115,16 +117,18 @@ class HandOver:
         return count
 
     async def _take_act(self, act: Act) -> None:
-        async with self._stating.under(act.exchange):
-            await self._take_act_alone(act)
-
-    async def _take_act_alone(self, act: Act) -> None:
-        rooms, at = self._rooms, self._rooms.clock.now()
-        row = await rooms.ledger.exchange("in", act.exchange)
+        row = await self._rooms.ledger.named(act.exchange)
         if row is None or row.transmittal is None or row.transmittal_digest is None:
-            await rooms.office.acknowledge(act, (explain("act/unknown-exchange", exchange=act.exchange),))
+            await self._rooms.office.acknowledge(act, (explain("act/unknown-exchange", exchange=act.exchange),))
             return
-        receipts = await rooms.ledger.receipts("in", act.exchange)
+        async with self._stating.under(row.key):
+            await self._take_act_alone(act, row)
+
+    async def _take_act_alone(self, act: Act, row: ExchangeRow) -> None:
+        rooms, at = self._rooms, self._rooms.clock.now()
+        assert row.transmittal is not None
+        assert row.transmittal_digest is not None
+        receipts = await rooms.ledger.receipts("in", row.key)
         actor = Actor(id=await self._accounts.number(act.actor), role="clerk", auth="office")
         try:
             await self._state(
@@ -172,7 +176,9 @@ class HandOver:
         """The exchange expired while it was held here for a person: nothing was ever stated about it, and nothing is now."""
         rooms, at, us = self._rooms, self._rooms.clock.now(), self._rooms.standing.organisation
         advance = Advance(direction="in", exchange=exchange, recipient=us, expect=frozenset({State.HELD}), to=State.EXPIRED, at=at)
-        leaf = self._leaves.leaf(LeafKind.EXPIRED, at, "expired", exchange=exchange, recipient=us, reason="expired")
+        leaf = self._leaves.leaf(
+            LeafKind.EXPIRED, at, "expired", exchange=id_of(exchange), sender=sender_of(exchange), recipient=us, reason="expired"
+        )
         with contextlib.suppress(Superseded):
             await rooms.record(Step(changes=(advance,), leaves=(leaf,)))
 
@@ -191,7 +197,7 @@ class HandOver:
         finish: str | None = None,
     ) -> None:
         """One transaction: the passage moves, the receipt is kept and due at the sender's gateway. Raises Superseded."""
-        rooms = self._rooms
+        rooms, key = self._rooms, arrival_key(transmittal.id, transmittal.sender.org)
         stated = await rooms.stage_in.run(
             issue,
             rooms.standing,
@@ -208,13 +214,13 @@ class HandOver:
         sources, target = _edge(event)
         sending = _send_work(transmittal, stated.digest, at)
         changes: list[Change] = [
-            Advance(direction="in", exchange=transmittal.id, recipient=rooms.standing.organisation, expect=sources, to=target, at=at),
-            kept(stated, "in", at),
+            Advance(direction="in", exchange=key, recipient=rooms.standing.organisation, expect=sources, to=target, at=at),
+            kept(stated, "in", at, sender_org=transmittal.sender.org),
             Schedule(work=sending),
         ]
         if finish:
             changes.append(Finish(key=finish))
-        report = None if event is Event.HANDOVER else self._desk.report("in", transmittal.id, at)
+        report = None if event is Event.HANDOVER else self._desk.report("in", key, at)
         if report:
             changes.append(Schedule(work=report))
         kind = LeafKind.DELIVERED if event is Event.HANDOVER else ACT_LEAVES[event]
@@ -224,6 +230,7 @@ class HandOver:
             at,
             "issued",
             exchange=transmittal.id,
+            sender=transmittal.sender.org,
             recipient=rooms.standing.organisation,
             object=stated.digest,
             reason=reason,
@@ -307,11 +314,12 @@ def _edge(event: Event) -> tuple[frozenset[State], State]:
 
 
 def _send_work(transmittal: Transmittal, digest: str, at: datetime) -> Work:
+    key = arrival_key(transmittal.id, transmittal.sender.org)
     return Work(
-        key=f"send-receipt:in:{transmittal.id}:{digest}",
+        key=f"send-receipt:in:{key}:{digest}",
         kind="send-receipt",
         direction="in",
-        exchange=transmittal.id,
+        exchange=key,
         due=at,
         peer=transmittal.sender.gateway,
         detail=digest.encode(),

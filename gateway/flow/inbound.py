@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from crypto.certificates import CrlStale
@@ -17,12 +18,13 @@ from crypto.content_cipher import ContentKey
 from crypto.errors import LocalError, Malformed, YizhanError
 from gateway.core.canonical import parse_time
 from gateway.core.cover import Cover
-from gateway.core.errors import AlreadyOpen, NoRoom, ProblemError, TooManyUploads
+from gateway.core.errors import AlreadyOpen, NameTaken, NoRoom, ProblemError, TooManyUploads
 from gateway.core.exchange import State
 from gateway.core.explain import Reason, explain
+from gateway.core.keys import arrival_key, id_of
 from gateway.core.leaf import Leaf, LeafKind
 from gateway.core.receipt import EventName
-from gateway.core.step import Change, KeepSealed, OpenExchange, Schedule, Step, StoredContent, Work
+from gateway.core.step import Change, KeepReceipt, KeepSealed, OpenExchange, Schedule, Step, StoredContent, Work
 from gateway.core.transmittal import Transmittal
 from gateway.flow.alone import Alone
 from gateway.flow.leaves import Leaves, word
@@ -201,11 +203,10 @@ class Inbound:
         return None
 
     async def _known(self, examined: Examined, now: datetime) -> Answer | None:
-        transmittal = examined.transmittal
-        row = await self._rooms.ledger.exchange("in", transmittal.id)
+        row = await self._rooms.ledger.exchange("in", examined.key)
         if row is None:
             return None
-        if row.sender_org != transmittal.sender.org or row.transmittal_digest != examined.digest:
+        if row.transmittal_digest != examined.digest:
             return await self._contradicted(examined, row, now)
         if any(passage.state is State.HELD for passage in row.passages):
             return Pending(state="held", offset=0)
@@ -214,7 +215,7 @@ class Inbound:
     async def _answered_then(self, row: ExchangeRow) -> tuple[SignedReceipt, ...]:
         """The receipt bytes given when it first came, whatever happened since."""
         first: dict[str, SignedReceipt] = {}
-        for receipt in await self._rooms.ledger.receipts("in", row.id):
+        for receipt in await self._rooms.ledger.receipts("in", row.key):
             if receipt.event in ("ContentConsignment", "ContentConsignmentFailure"):
                 first.setdefault(receipt.recipient, SignedReceipt(body=receipt.body, signature=receipt.signature))
         return tuple(first.values())
@@ -298,13 +299,13 @@ class Inbound:
         """Discard uploads nothing came for so many seconds, or whose exchange is known already; the exchanges."""
         swept = []
         for upload in self._rooms.uploads.all():
-            exchange = Transmittal.from_bytes(Cover.from_bytes(upload.cover).transmittal).id
-            dead = upload.idle() > idle or await self._rooms.ledger.exchange("in", exchange) is not None
+            key = _key_of(upload)
+            dead = upload.idle() > idle or await self._rooms.ledger.exchange("in", key) is not None
             if not dead or self._writing.taken(upload.key) or upload.key in self._verifying:
                 continue
             async with self._writing.under(upload.key):
                 await asyncio.to_thread(upload.discard)
-            swept.append(exchange)
+            swept.append(id_of(key))
         return tuple(swept)
 
     # ---- content and the transaction
@@ -378,30 +379,29 @@ class Inbound:
         )
 
     async def _accept(self, examined: Examined, opened: Opened, stated: Judged, place: StoredContent, now: datetime) -> Answer:
-        rooms, transmittal = self._rooms, examined.transmittal
+        rooms, transmittal, key = self._rooms, examined.transmittal, examined.key
         assert examined.clearance is not None
         at = rooms.clock.now()
         if at > transmittal.expires_at:  # opening took its time: ACCEPTED commits only while now is within it
             await self._discard(place)
             return await self._refuse(examined, (explain("expired", expires=transmittal.expires),), None, at)
         hand_over = Work(
-            key=f"hand-over:in:{transmittal.id}",
+            key=f"hand-over:in:{key}",
             kind="hand-over",
             direction="in",
-            exchange=transmittal.id,
+            exchange=key,
             due=now,
             priority=examined.clearance.priority,
         )
-        private = Private(document=opened.manifest.document)
+        private = seal_private(rooms.standing, "in", key, Private(document=opened.manifest.document))
         changes: tuple[Change, ...] = (
-            self._opening(examined, State.ACCEPTED, now, seal_private(rooms.standing, "in", transmittal.id, private)),
             self._sealed(examined, place, opened.key),
-            kept(stated, "in", now),
+            self._kept(examined, stated, now),
             Schedule(work=hand_over),
         )
-        leaf = self._leaves.arrived(LeafKind.ACCEPTED, now, transmittal, examined.digest)
+        leaves = (self._leaves.arrived(LeafKind.ACCEPTED, now, transmittal, examined.digest), self._receipt_leaf(examined, stated, now))
         try:
-            await rooms.record(Step(changes=changes, leaves=(leaf, self._receipt_leaf(stated, now))))
+            name = await self._record_named(self._opening(examined, State.ACCEPTED, now, private, transmittal.id), changes, leaves)
         except AlreadyOpen:
             return await self._twin(examined, place, now)
         except NoRoom:
@@ -415,11 +415,22 @@ class Inbound:
             transmittal_digest=examined.digest,
             received=now,
             last_receipt=stated.digest,
+            name=name,
         )
-        rooms.hot_in.put(transmittal.id, warm, opened.size if opened.parts is not None else 4096)
+        rooms.hot_in.put(key, warm, opened.size if opened.parts is not None else 4096)
         rooms.agenda.add(hand_over)
         rooms.gauges.outcome("in", State.ACCEPTED, transmittal.level, transmittal.sender.gateway)
         return Receipted(receipts=(stated.signed,))
+
+    async def _record_named(self, opening: OpenExchange, changes: tuple[Change, ...], leaves: tuple[Leaf, ...]) -> str:
+        """Record an acceptance; the name the office will know it by: the exchange id, unless another sender's exchange has it there."""
+        try:
+            await self._rooms.record(Step(changes=(opening, *changes), leaves=leaves))
+        except NameTaken:
+            log.warning("%s sent an exchange under an id that another sender used before: %s", opening.sender_org, opening.id)
+            await self._rooms.record(Step(changes=(replace(opening, name=opening.key), *changes), leaves=leaves))
+            return opening.key
+        return opening.name
 
     async def _twin(self, examined: Examined, place: StoredContent | None, now: datetime) -> Answer:
         """Its twin was faster; what was answered then is the answer, and this copy of the content is nobody's."""
@@ -440,11 +451,11 @@ class Inbound:
         changes: tuple[Change, ...] = (
             self._opening(examined, State.REFUSED, now, b""),
             self._sealed(examined, place, None),
-            kept(stated, "in", now),
+            self._kept(examined, stated, now),
         )
         leaf = self._leaves.arrived(kind, now, transmittal, examined.digest, reasons)
         try:
-            await rooms.record(Step(changes=changes, leaves=(leaf, self._receipt_leaf(stated, now))))
+            await rooms.record(Step(changes=changes, leaves=(leaf, self._receipt_leaf(examined, stated, now))))
         except AlreadyOpen:
             return await self._twin(examined, place, now)
         except NoRoom:
@@ -465,10 +476,14 @@ class Inbound:
         self._rooms.gauges.outcome("in", State.HELD, transmittal.level, transmittal.sender.gateway)
         return Pending(state="held", offset=0)
 
-    def _receipt_leaf(self, stated: Judged, now: datetime) -> Leaf:
-        return self._leaves.receipt(LeafKind.RECEIPT, now, stated.receipt, stated.digest, "issued")
+    def _kept(self, examined: Examined, stated: Judged, now: datetime) -> KeepReceipt:
+        return kept(stated, "in", now, sender_org=examined.transmittal.sender.org)
 
-    def _opening(self, examined: Examined, state: State, now: datetime, private: bytes) -> OpenExchange:
+    def _receipt_leaf(self, examined: Examined, stated: Judged, now: datetime) -> Leaf:
+        sender = examined.transmittal.sender.org
+        return self._leaves.receipt(LeafKind.RECEIPT, now, stated.receipt, stated.digest, "issued", sender=sender)
+
+    def _opening(self, examined: Examined, state: State, now: datetime, private: bytes, name: str = "") -> OpenExchange:
         transmittal = examined.transmittal
         return OpenExchange(
             direction="in",
@@ -482,18 +497,19 @@ class Inbound:
             sender_org=transmittal.sender.org,
             sender_gateway=transmittal.sender.gateway,
             private=private,
+            name=name,
         )
 
     def _sealed(self, examined: Examined, place: StoredContent | None, key: ContentKey | None) -> KeepSealed:
         return KeepSealed(
             direction="in",
-            exchange=examined.transmittal.id,
+            exchange=examined.key,
             transmittal=examined.transmittal_bytes,
             transmittal_digest=examined.digest,
             nro=examined.nro,
             envelopes=examined.envelopes,
             content=place,
-            own_key=keep_key(self._rooms.standing, "in", examined.transmittal.id, key) if key else b"",
+            own_key=keep_key(self._rooms.standing, "in", examined.key, key) if key else b"",
             expires=parse_time(examined.transmittal.expires),
         )
 
@@ -514,6 +530,11 @@ def _keep(upload: Upload, rest: bytes) -> None:
             upload.write(rest)
     finally:
         upload.sync()
+
+
+def _key_of(upload: Upload) -> str:
+    transmittal = Transmittal.from_bytes(Cover.from_bytes(upload.cover).transmittal)
+    return arrival_key(transmittal.id, transmittal.sender.org)
 
 
 def _upload_key(peer: str, transmittal_digest: str) -> str:

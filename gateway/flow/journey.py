@@ -7,6 +7,7 @@ import contextlib
 import logging
 from functools import partial
 
+from gateway.core.keys import id_of, sender_of
 from gateway.core.leaf import Leaf, LeafKind
 from gateway.core.step import Work
 from gateway.flow.delivering import Delivering
@@ -66,8 +67,8 @@ class Journey:
     def _set_aside(self, work: Work) -> Leaf:
         """The leaf of work our own code failed at too often."""
         self._rooms.gauges.refused("set-aside", work.peer)
-        at, exchange = self._rooms.clock.now(), work.exchange or None
-        return self._leaves.leaf(LeafKind.ALARM, at, "set-aside", exchange=exchange, reason=work.kind, src=work.peer or None)
+        about = {"exchange": id_of(work.exchange), "sender": sender_of(work.exchange)} if work.exchange else {}
+        return self._leaves.leaf(LeafKind.ALARM, self._rooms.clock.now(), "set-aside", reason=work.kind, src=work.peer or None, **about)
 
     async def start(self, group: asyncio.TaskGroup) -> None:
         """Begin: what the database says is due is due; nothing is accepted before the clock is confirmed."""

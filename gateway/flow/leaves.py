@@ -64,7 +64,14 @@ class Leaves:
     def arrived(self, kind: LeafKind, at: datetime, transmittal: Transmittal, digest: str, reasons: Sequence[Reason] = ()) -> Leaf:
         """What became of an arrival: accepted, refused, quarantined, held, contradicted."""
         return self._of_transmittal(
-            kind, at, kind.value, transmittal, digest, reason=_code(reasons) if reasons else None, dst=self._standing.organisation
+            kind,
+            at,
+            kind.value,
+            transmittal,
+            digest,
+            reason=_code(reasons) if reasons else None,
+            dst=self._standing.organisation,
+            sender=transmittal.sender.org,
         )
 
     def accepted(self, at: datetime, transmittal: Transmittal, digest: str, graces: Iterable[Mode]) -> Leaf:
@@ -85,8 +92,9 @@ class Leaves:
         outcome: str,
         reason: str | None = None,
         actor: Actor | None = None,
+        sender: str | None = None,
     ) -> Leaf:
-        """A receipt, ours or another's; ``actor`` where a person had it issued."""
+        """A receipt, ours or another's; ``actor`` where a person had it issued, ``sender``: who sent the arrival it is about."""
         acting = {} if actor is None else {"actor": actor}
         return self.leaf(
             kind,
@@ -96,6 +104,7 @@ class Leaves:
             recipient=receipt.recipient,
             object=digest,
             reason=reason or (receipt.reason.code if receipt.reason else None),
+            sender=sender,
             src=receipt.by.gateway,
             **acting,
         )

@@ -168,7 +168,7 @@ class Desk:
         return (said.reason,) if said is not None else ()
 
     def _status(self, row: ExchangeRow, receipts: Sequence[ReceiptRow], later: Mapping[str, tuple[Reason, ...]]) -> Status:
-        private = open_private(self._rooms.standing.storage_key, row.direction, row.id, row.private)
+        private = open_private(self._rooms.standing.storage_key, row.direction, row.key, row.private)
         policy = self._rooms.standing.policy
         deadline = deadline_of_row(policy, row)
         deliver_by = delivery_deadline(policy, row.id, row.urgency).ends if row.direction == "out" else None
@@ -177,7 +177,7 @@ class Desk:
             stated = Receipt.from_bytes(receipt.body)
             events.setdefault(receipt.recipient, []).append((stated.event, stated.by.org, stated.at))
         return Status(
-            exchange=row.id,
+            exchange=row.name or row.id,
             direction=row.direction,
             title=private.document.title,
             updated=max((passage.updated for passage in row.passages), default=row.created),

@@ -40,6 +40,7 @@ from gateway.core.directory import Directory, DirectoryError
 from gateway.core.document import Document
 from gateway.core.errors import ProblemError
 from gateway.core.explain import Reason, explain
+from gateway.core.keys import arrival_key
 from gateway.core.manifest import Manifest, PartEntry
 from gateway.core.policy import Clearance, Hold, Lapse, PartFacts, Party, Question, Refusal, decide
 from gateway.core.transmittal import Transmittal
@@ -78,6 +79,11 @@ class Examined:
     hold: tuple[Reason, ...] = ()
     refusal: tuple[Reason, ...] = ()  # not empty: signed for, and not acceptable
 
+    @property
+    def key(self) -> str:
+        """What the exchange is known by here: check 9 asks whether anything else was signed under it."""
+        return arrival_key(self.transmittal.id, self.transmittal.sender.org)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
@@ -100,6 +106,7 @@ class Warm:
     transmittal_digest: str
     received: datetime
     last_receipt: str
+    name: str  # in the office
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from gateway.core.document import Document, LevelId
 from gateway.core.exchange import Direction, State
 from gateway.core.explain import Reason
+from gateway.core.keys import exchange_key
 from gateway.core.manifest import PartEntry
 from gateway.core.step import Step, StoredContent, Work
 
@@ -78,7 +79,7 @@ class OpenedPart:
 class Delivery:
     """An opened, verified document on its way into the office. ``parts()`` starts over each time it is called."""
 
-    exchange: str
+    exchange: str  # the office's name of it: its id, or id and sender where the office has the id from another sender
     sender_org: str
     sender_name: str
     level: str
@@ -204,7 +205,7 @@ class PassageRow:
 class ReceiptRow:
     digest: str
     direction: Direction
-    exchange: str
+    exchange: str  # its key
     recipient: str
     event: str
     issuer_org: str
@@ -237,6 +238,12 @@ class ExchangeRow:
     own_key: bytes | None
     content: StoredContent | None  # inline bytes are not loaded here: see Ledger.content
     passages: tuple[PassageRow, ...]
+    name: str = ""  # what the office knows an accepted arrival by
+
+    @property
+    def key(self) -> str:
+        """What every question and every change calls it."""
+        return exchange_key(self.direction, self.id, self.sender_org)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,9 +275,20 @@ class CheckpointRow:
 
 
 class Ledger(Protocol):
-    """Reading what the journal committed. Asynchronous because it may wait for a disk; never sees half a step."""
+    """Reading what the journal committed. Asynchronous because it may wait for a disk; never sees half a step.
+
+    An ``exchange`` is a key (core/keys.py), in questions and in answers.
+    """
 
     async def exchange(self, direction: Direction, exchange: str) -> ExchangeRow | None: ...
+    async def named(self, name: str) -> ExchangeRow | None:
+        """The accepted arrival the office knows by that name."""
+        ...
+
+    async def beginning(self, text: str, *, limit: int = 100) -> tuple[ExchangeRow, ...]:
+        """Every exchange whose key begins so, ours before arrivals; so many of each."""
+        ...
+
     async def envelopes(self, direction: Direction, exchange: str) -> dict[str, bytes]: ...
     async def content(self, direction: Direction, exchange: str) -> StoredContent | None: ...
     async def taken(self, office: str, source: str) -> tuple[tuple[str, str], ...]:
@@ -313,7 +331,7 @@ class Ledger(Protocol):
     async def kept(self, shelf: str, name: str) -> bytes | None: ...
     async def remembered(self, name: str) -> str | None: ...
     async def leaves(self, exchange: str) -> tuple[tuple[int, bytes], ...]:
-        """Index and exact bytes of every leaf about the exchange, in either direction, in order."""
+        """Index and exact bytes of every leaf about the exchange, in order."""
         ...
 
     async def leaf(self, index: int) -> bytes | None: ...

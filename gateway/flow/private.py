@@ -34,7 +34,7 @@ class Private:
 
 
 def bound(use: Use, direction: Direction, exchange: str) -> bytes:
-    """The associated data of a sealed field: it opens for this use, direction and exchange alone."""
+    """The associated data of a sealed field: it opens for this use, direction and exchange (by its key) alone."""
     return f"yizhan/{use}/{direction}/{exchange}".encode()
 
 

@@ -15,6 +15,7 @@ from gateway.core.directory import DirectoryError
 from gateway.core.errors import BadInput, Superseded
 from gateway.core.exchange import TRANSITIONS, Event, State
 from gateway.core.explain import Reason, explain
+from gateway.core.keys import ID_LENGTH, id_of, sender_of
 from gateway.core.leaf import Actor, Leaf, LeafKind
 from gateway.core.step import Advance, Change, Finish, Schedule, Step, Work
 from gateway.core.transmittal import Transmittal
@@ -109,18 +110,18 @@ class Queue:
         return await self._end(row, mine, request.to, actor)
 
     async def _find(self, item: str, works: Sequence[Work]) -> str:
-        """The one exchange or work that begins so."""
-        ledger, directions = self._rooms.ledger, ("out", "in")
-        for direction in directions:
-            if await ledger.exchange(direction, item) is not None:  # type: ignore[arg-type]
-                return item
-        found = {name for work in works for name in (work.exchange, label_of(work)) if name and item and name.startswith(item)}
-        if not found:  # not stuck, but perhaps known
-            found = {row.id for row in await ledger.exchanges(limit=ALL_WORK) if item and row.id.startswith(item)}
+        """The key of the one exchange, or the label of the one work, that begins so; of several, the one that waits."""
+        alike = await self._rooms.ledger.beginning(item[:ID_LENGTH]) if item else ()
+        whole = {row.key: f"{row.id}-{row.sender_org}" for row in alike}
+        known = {key for key, name in whole.items() if name.startswith(item)}
+        waiting = {name for work in works for name in (work.exchange, label_of(work)) if name and item and name.startswith(item)}
+        waiting |= {work.exchange for work in works} & known
+        found = waiting or known
         if not found:
             raise _refused(explain("queue/unknown", item=item))
         if len(found) > 1:
-            raise _refused(explain("cli/ambiguous-exchange", exchange=item))
+            some = ", ".join(sorted(whole.get(key, key) for key in found)[:_NAMED])
+            raise _refused(explain("cli/ambiguous-exchange", exchange=item, candidates=some))
         return found.pop()
 
     # ---- retry
@@ -195,13 +196,14 @@ class Queue:
         return [Done(recipient=one.recipient, before=one.state, after=one.state) for one in behind if one.recipient not in resumed]
 
     def _retried(self, item: str, done: Done | None, works: Sequence[Work], actor: Actor) -> Leaf:
-        exchange = next((work.exchange for work in works if work.exchange), item if len(item) == _WHOLE_ID else "")
+        key = next((work.exchange for work in works if work.exchange), item if len(item) >= ID_LENGTH else "")
         return self._leaves.leaf(
             LeafKind.RETRIED,
             self._rooms.clock.now(),
             "due",
             actor=actor,
-            exchange=exchange or None,
+            exchange=id_of(key) or None,
+            sender=sender_of(key),
             recipient=(done.recipient or None) if done else None,
             reason=done.after if done and not done.recipient else None,
         )
@@ -320,7 +322,7 @@ class Queue:
         return self._rooms.standing.policy.urgency[urgency_named(row.urgency).id].weight
 
 
-_WHOLE_ID = 36
+_NAMED = 3  # candidates named when several begin as asked
 
 
 def label_of(work: Work) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from gateway.core.exchange import Direction
+from gateway.core.keys import sender_of
 from gateway.core.leaf import LeafKind
 from gateway.core.step import Finish, Schedule, Step, Work
 from gateway.flow.leaves import Leaves
@@ -73,12 +74,13 @@ class Deadlines:
             rooms.agenda.add(later)
             return
         waiting = [passage.recipient for passage in row.passages if passage.state in WAITING[row.direction]]
-        report = self._desk.report(row.direction, row.id, at)
+        report = self._desk.report(row.direction, row.key, at)
         leaf = self._leaves.leaf(
             LeafKind.REMINDED,
             at,
             "overdue" if said.overdue else "due-soon",
             exchange=row.id,
+            sender=sender_of(row.key),
             recipient=waiting[0] if len(waiting) == 1 else None,
             size=len(waiting),
             reason=said.wanted,
@@ -86,5 +88,5 @@ class Deadlines:
         await rooms.record(Step(changes=(Schedule(work=later), Schedule(work=report)), leaves=(leaf,)))
         log.warning("exchange %s: %s", row.id, said.reason.en)
         rooms.gauges.reminded(row.direction, said.reason.rule)
-        rooms.hot_out.drop(row.id)
+        rooms.hot_out.drop(row.key)
         rooms.agenda.add_all((later, report))

@@ -18,7 +18,9 @@ from crypto.signed_data import SignedData, sign_detached
 from crypto.suites import Suite, suite_named
 from gateway.core.canonical import format_time
 from gateway.core.errors import ProblemError
+from gateway.core.exchange import Direction
 from gateway.core.ids import uuid7
+from gateway.core.keys import exchange_key
 from gateway.core.receipt import EventName, Issuer, Receipt, ReceiptReason, entitled
 from gateway.core.step import KeepReceipt
 from gateway.core.transmittal import Transmittal
@@ -98,13 +100,13 @@ def judge(
     return Judged(receipt=receipt, digest=digest(suite.digest, signed.body), signed=signed, level=transmittal.level)
 
 
-def kept(judged: Judged, direction: str, at: datetime) -> KeepReceipt:
-    """The change that keeps a receipt's exact bytes."""
+def kept(judged: Judged, direction: Direction, at: datetime, *, sender_org: str = "") -> KeepReceipt:
+    """The change that keeps a receipt's exact bytes; ``sender_org``: who sent the arrival it is about."""
     receipt = judged.receipt
     return KeepReceipt(
         digest=judged.digest,
-        direction="out" if direction == "out" else "in",
-        exchange=receipt.exchange,
+        direction=direction,
+        exchange=exchange_key(direction, receipt.exchange, sender_org),
         recipient=receipt.recipient or "",
         event=receipt.event,
         issuer_org=receipt.by.org,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from crypto.errors import LocalError
-from gateway.core.errors import AlreadyOpen, Superseded
+from gateway.core.errors import AlreadyOpen, NameTaken, Superseded
 from gateway.core.exchange import State
 from gateway.core.step import Advance, Finish, Keep, KeepReceipt, KeepSealed, OpenExchange, Remember, Schedule, Step, Work
 from gateway.store.statements import Row, Statements, advance_row, exchange_row, passage_rows, receipt_row, sealed_row, work_row
@@ -75,7 +75,7 @@ class Together:
         self._carry_out_tokens(cursor)
 
     def _open(self, change: OpenExchange, _leaves: Mapping[str, int]) -> None:
-        if (change.direction, change.id) in self._mentioned:
+        if (change.direction, change.key) in self._mentioned:
             raise NotTogether  # something spoke of it before it was there
         self._exchanges.append(exchange_row(change))
         self._passages += passage_rows(change)
@@ -179,7 +179,7 @@ def name_conflict(cursor: Any, statements: Statements, step: Step) -> LocalError
         error: LocalError | None = None
         if isinstance(change, OpenExchange):
             error = _already_open(cursor, statements, change)
-            moved.update({(change.direction, change.id, recipient): change.state for recipient in change.recipients})
+            moved.update({(change.direction, change.key, recipient): change.state for recipient in change.recipients})
         elif isinstance(change, KeepSealed):
             error = _already_sealed(cursor, statements, change)
         elif isinstance(change, Advance):
@@ -192,12 +192,13 @@ def name_conflict(cursor: Any, statements: Statements, step: Step) -> LocalError
     return AssertionError("internal: a step contradicts itself or names what is not there")
 
 
-def _already_open(cursor: Any, statements: Statements, change: OpenExchange) -> AlreadyOpen | None:
-    found = cursor.execute(statements.find_exchange, (change.direction, change.id)).fetchone()
+def _already_open(cursor: Any, statements: Statements, change: OpenExchange) -> AlreadyOpen | NameTaken | None:
+    found = cursor.execute(statements.find_exchange, (change.direction, change.key)).fetchone()
     if found is None and change.direction == "out" and change.source:
         found = cursor.execute(statements.find_offer, (change.office, change.source, change.content_digest)).fetchone()
     if found is None:
-        return None
+        taken = change.name and cursor.execute(statements.find_name, (change.name,)).fetchone()
+        return NameTaken(f"{taken[0]} is {change.name} in the office", name=change.name) if taken else None
     exchange, sender_org, content_digest = found
     return AlreadyOpen(f"exchange {exchange} is open already", exchange=exchange, sender_org=sender_org, content_digest=content_digest)
 

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -141,8 +142,9 @@ class _Audit:
             return
         if spelled != body or len(body) > _MAX_LEAF or leaf.get("v") != _LEAF_FORMAT:
             self.error(f"leaf {index}", f"is not the canonical form of a {_LEAF_FORMAT} of at most {_MAX_LEAF} bytes")
-        if leaf.get("exchange") != exchange:
-            self.error(f"leaf {index}", f"is filed under exchange {exchange} and speaks of {leaf.get('exchange')}")
+        about = _key(leaf)
+        if about != exchange:
+            self.error(f"leaf {index}", f"is filed under exchange {exchange} and speaks of {about}")
         if not isinstance(at, str) or _AT.fullmatch(at) is None:
             self.error(f"leaf {index}", f"has no time: {at!r}")
         elif at[:-1] < self._last_at:
@@ -213,6 +215,12 @@ class _Audit:
             )
         elif marked and self._roots.get(marked) != expected:
             self.error("mark", f"says the root at {marked} leaves was another")
+
+
+def _key(leaf: dict[str, Any]) -> str | None:
+    """What a leaf is filed under: the exchange it names, with its sender where that is another."""
+    sender = leaf.get("sender")
+    return leaf.get("exchange") if sender is None else f"{leaf.get('exchange')}-{sender}"
 
 
 def _as_bytes(value: object) -> bytes:

@@ -99,10 +99,8 @@ class Word:
     event: str | None
 
 
-def objection(direction: str, recipient: str, state: str, words: Iterable[Word], *, both_ways: bool) -> str | None:
-    """What speaks against that state, or None. ``both_ways``: the exchange ran through this gateway in both directions, whose leaves
-    cannot be told apart, so that only a state without any explanation is objected to.
-    """
+def objection(direction: str, recipient: str, state: str, words: Iterable[Word]) -> str | None:
+    """What speaks against that state, or None."""
     explained = [(word.index, states) for word in words if word.recipient in (None, recipient) and (states := _says(direction, word))]
     here = [index for index, states in explained if state in states]
     if not here:
@@ -112,7 +110,7 @@ def objection(direction: str, recipient: str, state: str, words: Iterable[Word],
         for index, states in explained
         if index > here[-1] and min(_rank(direction, one) for one in states) > _rank(direction, state)
     ]
-    if further and not both_ways:
+    if further:
         index, names = further[-1]
         return f"is {state}, behind leaf {index} which says {' or '.join(names)}"
     return None

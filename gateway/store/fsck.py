@@ -33,6 +33,7 @@ from gateway.store.explained import Word, objection
 from gateway.store.findings import Finding, Severity, reading
 
 _INLINE_CEILING = 64 * 1024
+_ID_LENGTH = 36  # what a key begins with
 _PIECE = 1024 * 1024
 
 
@@ -99,8 +100,9 @@ class _Check:
         if transmittal is None:
             self.find("error", where, "the transmittal is no JSON object")
             return
-        if transmittal.get("id") != row["exchange"]:
-            self.find("error", where, f"the transmittal is that of {transmittal.get('id')}")
+        stated = _key(row["direction"], transmittal)
+        if stated != row["exchange"]:
+            self.find("error", where, f"the transmittal is that of {stated}")
         self._check_signature(where, row["nro"], row["transmittal"])
         self._check_exchange(connection, where, row, transmittal)
         listed = {one.get("org"): one.get("envelope") for one in transmittal.get("recipients", [])}
@@ -114,7 +116,7 @@ class _Check:
         stated = {"level": transmittal["level"], "urgency": transmittal["urgency"], "suite": transmittal["suite"]}
         stated |= {"sender_org": sender["org"], "sender_gateway": sender["gateway"]}
         key = (row["direction"], row["exchange"])
-        opened = connection.execute("SELECT * FROM exchanges WHERE direction = ? AND id = ?", key).fetchone()
+        opened = connection.execute("SELECT * FROM exchanges WHERE direction = ? AND key = ?", key).fetchone()
         for column, value in stated.items():
             if opened is not None and opened[column] != value:
                 self.find("error", f"exchanges {key[0]} {key[1]}", f"{column} is {opened[column]!r}, the transmittal says {value!r}")
@@ -181,8 +183,8 @@ class _Check:
             ):
                 self.find("error", f"{table} {direction} {exchange}", "belongs to an exchange that was never sealed")
         for direction, exchange in connection.execute(
-            "SELECT e.direction, e.id FROM exchanges e WHERE NOT EXISTS "
-            "(SELECT 1 FROM passages p WHERE p.direction = e.direction AND p.exchange = e.id)"
+            "SELECT e.direction, e.key FROM exchanges e WHERE NOT EXISTS "
+            "(SELECT 1 FROM passages p WHERE p.direction = e.direction AND p.exchange = e.key)"
         ):
             self.find("error", f"exchanges {direction} {exchange}", "goes to nobody")
 
@@ -198,7 +200,7 @@ class _Check:
             self.find("error", where, "is no JSON object")
             return
         said = (receipt.get("exchange"), receipt.get("recipient") or "", receipt.get("event"), receipt.get("by", {}).get("org"))
-        if said != (row["exchange"], row["recipient"], row["event"], row["issuer_org"]):
+        if said != (row["exchange"][:_ID_LENGTH], row["recipient"], row["event"], row["issuer_org"]):
             self.find("error", where, f"says {said}, its row something else")
         if row["transmittal_digest"] is not None and receipt.get("transmittal") != row["transmittal_digest"]:
             self.find("error", where, "speaks of another transmittal")
@@ -214,9 +216,6 @@ class _Check:
         events = {
             (direction, digest_): event for direction, digest_, event in connection.execute("SELECT direction, digest, event FROM receipts")
         }
-        both_ways = {
-            exchange for (exchange,) in connection.execute("SELECT id FROM exchanges GROUP BY id HAVING count(DISTINCT direction) > 1")
-        }
         words: list[Word] = []
         of: tuple[str, str] | None = None
         for direction, exchange, recipient, state in connection.execute(
@@ -225,12 +224,12 @@ class _Check:
             if of != (direction, exchange):
                 of = (direction, exchange)
                 words = list(_words(connection, direction, exchange, events))
-            against = objection(direction, recipient, state, words, both_ways=exchange in both_ways)
+            against = objection(direction, recipient, state, words)
             if against:
                 self.find("error", f"passages {direction} {exchange} {recipient}", against)
 
     def _check_work(self, connection: sqlite3.Connection) -> None:
-        known = {(direction, exchange) for direction, exchange in connection.execute("SELECT direction, id FROM exchanges")}
+        known = {(direction, exchange) for direction, exchange in connection.execute("SELECT direction, key FROM exchanges")}
         for key, direction, exchange in connection.execute("SELECT key, direction, exchange FROM work"):
             if exchange and (direction, exchange) not in known:
                 self.find("warning", f"work {key}", "is about an exchange that is not there")
@@ -279,6 +278,11 @@ def _words(connection: sqlite3.Connection, direction: str, exchange: str, events
             recipient=leaf.get("recipient"),
             event=events.get((direction, str(leaf.get("object")))),
         )
+
+
+def _key(direction: str, transmittal: dict[str, Any]) -> str:
+    """What an exchange is filed under: its id, with its sender where that is another."""
+    return transmittal["id"] if direction == "out" else f"{transmittal['id']}-{transmittal['sender']['org']}"
 
 
 def _micros(moment: str) -> int:

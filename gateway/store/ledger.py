@@ -15,6 +15,7 @@ from typing import Any
 
 from crypto.errors import LocalError, YizhanError
 from gateway.core.exchange import Direction, State
+from gateway.core.keys import id_of
 from gateway.core.step import StoredContent, Work
 from gateway.flow.desk import Desk
 from gateway.flow.ports import CheckpointRow, ExchangeRow, PassageRow, ReceiptRow
@@ -32,6 +33,7 @@ Asked = tuple[str, tuple[Any, ...]]  # one statement and its values
 Read = Callable[[], Any]  # what needs more than one
 
 _NOT_SEALED = (None,) * 6  # the columns of ``sealed`` but its expiry
+_BEHIND = "~"  # greater than every character of a key
 _STATES = {state.value: state for state in State}
 
 
@@ -62,7 +64,7 @@ class Ledger:
         self._connection.close()
         self._engine.dispose()
 
-    # ---- exchanges
+    # ---- exchanges; each is asked for by its key (core/keys.py)
 
     async def exchange(self, direction: Direction, exchange: str) -> ExchangeRow | None:
         """Everything kept about one exchange but its content and envelopes."""
@@ -70,6 +72,24 @@ class Ledger:
         def read() -> ExchangeRow | None:
             rows = self._all(self._ask.exchange, direction, exchange)
             return self._exchange_row(rows[0]) if rows else None
+
+        return await self._desk.ask(read)  # type: ignore[no-any-return]
+
+    async def named(self, name: str) -> ExchangeRow | None:
+        """The accepted arrival the office knows by that name."""
+
+        def read() -> ExchangeRow | None:
+            rows = self._all(self._ask.named, name) if name else []
+            return self._exchange_row(rows[0]) if rows else None
+
+        return await self._desk.ask(read)  # type: ignore[no-any-return]
+
+    async def beginning(self, text: str, *, limit: int = 100) -> tuple[ExchangeRow, ...]:
+        """Every exchange whose key begins so, ours before arrivals; so many of each."""
+
+        def read() -> tuple[ExchangeRow, ...]:
+            found = [row for way in ("out", "in") for row in self._all(self._ask.beginning, way, text, text + _BEHIND, limit)]
+            return tuple(self._exchange_row(row) for row in found)
 
         return await self._desk.ask(read)  # type: ignore[no-any-return]
 
@@ -198,13 +218,15 @@ class Ledger:
         return self._cursor.execute(text, values).fetchall()  # type: ignore[no-any-return]
 
     def _exchange_row(self, row: Row) -> ExchangeRow:
-        direction, exchange, created, level, urgency, suite, sender_org, sender_gateway, office, source, digest, private, expires = row
+        direction, exchange, created, level, urgency, suite, sender_org, sender_gateway, office, source, digest, private, expires, name = (
+            row
+        )
         found = self._all(self._ask.sealed, direction, exchange)
         transmittal, transmittal_digest, nro, own_key, size, blob, expires = found[0] if found else (*_NOT_SEALED, expires)
         passages = self._all(self._ask.passages, direction, exchange)
         return ExchangeRow(
             direction=direction,
-            id=exchange,
+            id=id_of(exchange),
             created=from_micros(created),
             level=level,
             urgency=urgency,
@@ -222,6 +244,7 @@ class Ledger:
             own_key=own_key,
             content=None if size is None else StoredContent(size=size, blob=blob),
             passages=tuple([_passage_row(*passage) for passage in passages]),
+            name=name,
         )
 
 

@@ -42,7 +42,7 @@ class Page:
         for leaf in leaves:
             index = self._first + len(self.rows)
             spelled = self._not_before(leaf)
-            self.rows.append((index, leaf.exchange, spell(spelled)))
+            self.rows.append((index, leaf.key, spell(spelled)))
             self._moments.append(spelled.at)
             indices.append(index)
             if leaf.object is not None:

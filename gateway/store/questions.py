@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import BindParameter, ColumnElement, Dialect, Select, Table, bindparam, func, literal_column, select
 
 from gateway.store.schema import (
+    NAMED,
     OUTBOUND_OFFER,
     checkpoints,
     contents,
@@ -33,7 +34,11 @@ class Questions:
         self._dialect = dialect
         # Not joined with ``sealed``: SQLite compares a direction it does not know yet with that of the partial index of offers, and so plans
         # a join anew for every value. Two lookups by key cost a fifth of that.
-        self.exchange = self._text(_without(exchanges, "seq").where(same(exchanges, "direction", "id")))
+        self.exchange = self._text(_without(exchanges, "seq").where(same(exchanges, "direction", "key")))
+        self.named = self._text(_without(exchanges, "seq").where(NAMED & same(exchanges, "name")))
+        of_beginning = (exchanges.c.key >= bindparam("first_")) & (exchanges.c.key < bindparam("last_"))
+        beginning = _without(exchanges, "seq").where(same(exchanges, "direction"), of_beginning).order_by(exchanges.c.key)
+        self.beginning = self._text(_first(beginning, _LIMIT))
         newest = exchanges.c.seq.desc()
         self.newest = self._text(_first(_without(exchanges, "seq").order_by(newest), _LIMIT))
         self.newest_of = self._text(_first(_without(exchanges, "seq").where(same(exchanges, "direction")).order_by(newest), _LIMIT))
@@ -47,7 +52,7 @@ class Questions:
         self.content = self._text(placed.where(same(sealed, "direction", "exchange")))
         self.blob = self._text(_first(select(sealed.c.blob).where(same(sealed, "blob")), _ONE))
         of_source = OUTBOUND_OFFER & same(exchanges, "office", "source")
-        self.taken = self._text(select(exchanges.c.id, exchanges.c.content_digest).where(of_source).order_by(exchanges.c.seq))
+        self.taken = self._text(select(exchanges.c.key, exchanges.c.content_digest).where(of_source).order_by(exchanges.c.seq))
         receipt = _without(receipts, "seq", "digest_key").order_by(receipts.c.seq)
         self.receipts = self._text(receipt.where(same(receipts, "direction", "exchange")))
         self.receipt = self._text(_first(receipt.where(same(receipts, "digest_key", "digest")), _ONE))
@@ -67,7 +72,7 @@ class Questions:
         """Who waits in one of so many states for an exchange that has run out, longest first: (direction, *states, before, limit)."""
         text = self._expired.get(states)
         if text is None:
-            whole = passages.join(exchanges, _joined(exchanges, passages, key="id")).outerjoin(sealed, _joined(sealed, passages))
+            whole = passages.join(exchanges, _joined(exchanges, passages, key="key")).outerjoin(sealed, _joined(sealed, passages))
             waiting = passages.c.state.in_([bindparam(f"state_{number}") for number in range(states)])
             expires = func.coalesce(sealed.c.expires, exchanges.c.expires)
             found = select(passages.c.exchange, passages.c.recipient).select_from(whole)

@@ -1,8 +1,8 @@
 """The tables of one gateway, and the two numbers that keep an old program away from a newer database.
 
 Conventions. A moment is an integer: microseconds since 1970-01-01 UTC. Bytes are the exact bytes that were signed or received. Everything
-about an exchange is keyed (direction, exchange); exchange ids are UUIDv7, so rows of one day lie together and an insert costs the same in
-a full database as in an empty one. Only ``exchanges``, ``passages``, ``work``, ``remembered`` and the token of a checkpoint ever change;
+about an exchange is keyed (direction, key): core/keys.py says what a key is. Keys begin with a UUIDv7, so rows of one day lie together and
+an insert costs the same in a full database as in an empty one. Only ``exchanges``, ``passages``, ``work``, ``remembered`` and the token of a checkpoint ever change;
 everything else is inserted once.
 
 Nothing here is particular to SQLite but its pragmas; ``connect`` is where another database would be opened.
@@ -37,8 +37,9 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from crypto.errors import LocalError
 
-SCHEMA_VERSION = 1  # what this program writes
-COMPATIBLE_FROM = 1  # the oldest program version that may still work on what this one writes
+SCHEMA_VERSION = 2  # what this program writes; 2: the sender is part of the key of an arrival
+COMPATIBLE_FROM = 2  # the oldest program version that may still work on what this one writes
+OLDEST_KNOWN = 2  # the oldest database this program may work on
 
 INLINE_CEILING = 64 * 1024  # larger content is a blob: rows beyond a few pages slow every scan and every copy of the write-ahead log
 
@@ -49,6 +50,12 @@ class NewerDatabase(LocalError):
     """The database was written by a newer program that says this one may not touch it. Facts: ``version``, ``compatible_from``."""
 
     code = "newer-database"
+
+
+class OlderDatabase(LocalError):
+    """The database was written by a program whose tables this one no longer knows. Facts: ``version``, ``oldest``."""
+
+    code = "older-database"
 
 
 def to_micros(moment: datetime) -> int:
@@ -68,7 +75,7 @@ _ROWID = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts rows by i
 
 
 def _of_exchange(*, child: str) -> ForeignKeyConstraint:
-    return ForeignKeyConstraint(["direction", "exchange"], ["exchanges.direction", "exchanges.id"], name=f"{child}_exchange")
+    return ForeignKeyConstraint(["direction", "exchange"], ["exchanges.direction", "exchanges.key"], name=f"{child}_exchange")
 
 
 schema_versions = Table(
@@ -83,7 +90,7 @@ exchanges = Table(
     metadata,
     Column("seq", _ROWID, primary_key=True),
     Column("direction", Text, nullable=False),
-    Column("id", Text, nullable=False),
+    Column("key", Text, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("level", Text, nullable=False),
     Column("urgency", Text, nullable=False),
@@ -95,8 +102,11 @@ exchanges = Table(
     Column("content_digest", Text, nullable=False),
     Column("private", LargeBinary, nullable=False),
     Column("expires", BigInteger),  # as opened; the sealed transmittal's, where there is one, counts
-    UniqueConstraint("direction", "id", name="exchanges_id"),
+    Column("name", Text, nullable=False),  # what the office knows an accepted arrival by; empty for everything else
+    UniqueConstraint("direction", "key", name="exchanges_key"),
 )
+NAMED = exchanges.c.name != literal_column("''")
+Index("exchanges_name", exchanges.c.name, unique=True, sqlite_where=NAMED, postgresql_where=NAMED)
 # The key of an offer. Exchanges without a source (notices, the command line) are not offers.
 OUTBOUND_OFFER = (exchanges.c.direction == literal_column("'out'")) & (exchanges.c.source != literal_column("''"))
 Index(
@@ -218,7 +228,7 @@ leaves = Table(
     "leaves",
     metadata,
     Column("idx", _ROWID, primary_key=True, autoincrement=False),
-    Column("exchange", Text),
+    Column("exchange", Text),  # the key: what the leaf says in ``exchange`` and ``sender``
     Column("body", LargeBinary, nullable=False),
 )
 Index(
@@ -274,7 +284,7 @@ def connect(path: Path, *, read_only: bool = False, readers: int = 1) -> Engine:
 
 
 def prepare(connection: Connection) -> None:
-    """Create the tables in an empty database, or see that this program may use the ones there. Raises NewerDatabase."""
+    """Create the tables in an empty database, or see that this program may use the ones there. Raises NewerDatabase, OlderDatabase."""
     if not inspect(connection).has_table(schema_versions.name):
         metadata.create_all(connection)
         connection.execute(schema_versions.insert().values(version=SCHEMA_VERSION, compatible_from=COMPATIBLE_FROM))
@@ -283,7 +293,7 @@ def prepare(connection: Connection) -> None:
 
 
 def check_version(connection: Connection) -> None:
-    """Raises NewerDatabase when the database says a program of this version may not use it."""
+    """Raises NewerDatabase when the database says a program of this version may not use it, OlderDatabase when this program cannot."""
     newest = select(schema_versions.c.version, schema_versions.c.compatible_from).order_by(schema_versions.c.version.desc()).limit(1)
     version, compatible_from = connection.execute(newest).one()
     if compatible_from > SCHEMA_VERSION:
@@ -291,4 +301,10 @@ def check_version(connection: Connection) -> None:
             f"the database has schema {version} and needs a program of schema {compatible_from} or later; this one knows {SCHEMA_VERSION}: upgrade",
             version=version,
             compatible_from=compatible_from,
+        )
+    if version < OLDEST_KNOWN:
+        raise OlderDatabase(
+            f"the database has schema {version}; this program begins at {OLDEST_KNOWN} and converts nothing: found the home anew",
+            version=version,
+            oldest=OLDEST_KNOWN,
         )

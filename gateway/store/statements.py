@@ -63,10 +63,11 @@ class Statements:
     def _compile_questions(self) -> None:
         """What the writer asks to name a conflict."""
         exchanges = schema.exchanges
-        found = select(exchanges.c.id, exchanges.c.sender_org, exchanges.c.content_digest)
-        self.find_exchange = self._text(found.where(same(exchanges, "direction", "id")))
+        found = select(exchanges.c.key, exchanges.c.sender_org, exchanges.c.content_digest)
+        self.find_exchange = self._text(found.where(same(exchanges, "direction", "key")))
         offer = schema.OUTBOUND_OFFER & same(exchanges, "office", "source", "content_digest")
         self.find_offer = self._text(found.where(offer))
+        self.find_name = self._text(select(exchanges.c.key).where(schema.NAMED & same(exchanges, "name")))
         self.find_sealed = self._text(select(schema.sealed.c.transmittal_digest).where(same(schema.sealed, "direction", "exchange")))
         self.find_state = self._text(select(schema.passages.c.state).where(same(schema.passages, "direction", "exchange", "recipient")))
         self.find_checkpoint = self._text(select(schema.checkpoints.c.size).where(same(schema.checkpoints, "size")))
@@ -111,7 +112,7 @@ def exchange_row(change: OpenExchange) -> Row:
     """A row of ``exchanges``."""
     return (
         change.direction,
-        change.id,
+        change.key,
         to_micros(change.at),
         change.level,
         change.urgency,
@@ -123,13 +124,14 @@ def exchange_row(change: OpenExchange) -> Row:
         change.content_digest,
         change.private,
         None if change.expires is None else to_micros(change.expires),
+        change.name,
     )
 
 
 def passage_rows(change: OpenExchange) -> list[Row]:
     """The rows of ``passages`` an exchange begins with."""
     at = to_micros(change.at)
-    return [(change.direction, change.id, recipient, change.state.value, at) for recipient in change.recipients]
+    return [(change.direction, change.key, recipient, change.state.value, at) for recipient in change.recipients]
 
 
 def sealed_row(change: KeepSealed) -> Row:

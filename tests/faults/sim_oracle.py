@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.core.canonical import parse_time
 from gateway.core.exchange import TRANSITIONS, Direction, State
+from gateway.core.keys import id_of
 from gateway.core.leaf import Leaf
 from gateway.core.receipt import Receipt
 from gateway.core.step import Advance, KeepReceipt, KeepSealed, OpenExchange, Step
@@ -71,7 +72,7 @@ class Oracle:
 
     def short(self, exchange: str) -> str:
         """A name for people: exchanges by the order in which they were first seen."""
-        return f"#{self._numbers.setdefault(exchange, len(self._numbers))}"
+        return f"#{self._numbers.setdefault(id_of(exchange), len(self._numbers))}"
 
     def fail(self, what: str) -> None:
         self.failures.append(what)
@@ -104,7 +105,7 @@ class Oracle:
 
     def _opened(self, node: SimNode, change: OpenExchange) -> None:
         for recipient in change.recipients:
-            key = (node.key, change.direction, change.id, recipient)
+            key = (node.key, change.direction, change.key, recipient)
             if key in self._states:
                 self.fail(f"{key} is opened twice")
             if change.state not in BEGINNINGS[change.direction]:
@@ -194,7 +195,7 @@ class Oracle:
             ledger = node.rooms.ledger
             for row in await ledger.exchanges(limit=10_000):
                 rows[node.key, row.direction, row.id] = row
-                receipts[node.key, row.direction, row.id] = await ledger.receipts(row.direction, row.id)
+                receipts[node.key, row.direction, row.id] = await ledger.receipts(row.direction, row.key)
             if due := await ledger.due():
                 self.fail(f"{node.key} still has work: {[(work.key, work.attempts, str(work.due)) for work in due]}")
             if node.office.tray:

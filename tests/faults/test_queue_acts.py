@@ -42,7 +42,7 @@ async def stuck(world: World, *, to=("finance",)) -> str:
 
 
 async def last_leaf(node: Node, exchange: str, kind: str) -> Leaf:
-    leaves = [Leaf.from_bytes(body) for _, body in await node.rooms.ledger.leaves(exchange)]
+    leaves = [Leaf.from_bytes(body) for _, body in await node.rooms.ledger.leaves((await node.rooms.ledger.beginning(exchange))[0].key)]
     return [leaf for leaf in leaves if leaf.kind == kind][-1]
 
 

@@ -383,7 +383,7 @@ async def test_replay_with_other_content(tmp_path):
         assert (refused.value.problem, refused.value.retryable) == ("duplicate-other", False)
         contradictions = [leaf for leaf in await finance.leaves(exchange) if leaf == "contradiction"]
         assert len(contradictions) == 2
-        bodies = b"".join(leaf for _, leaf in await finance.rooms.ledger.leaves(exchange))
+        bodies = b"".join(leaf for _, leaf in await finance.rooms.ledger.leaves(first.key))
         second = Transmittal.from_bytes(Cover.from_bytes(cover).transmittal)
         assert first.transmittal_digest.encode() in bodies
         assert (await finance.row("in", exchange)).transmittal_digest == first.transmittal_digest

@@ -87,8 +87,8 @@ async def test_blobs_no_exchange_names_go_after_an_hour(tmp_path):
         assert not finance.orphans()
         assert not finance.rooms.blobs.path(nobodys).exists()
         for node, direction in ((office, "out"), (finance, "in")):
-            content = await node.rooms.ledger.content(direction, exchange)
-            assert b"".join(node.rooms.blobs.read(content.blob))
+            row = await node.row(direction, exchange)
+            assert b"".join(node.rooms.blobs.read(row.content.blob))
 
 
 async def test_it_is_swept_at_start(tmp_path):

@@ -32,7 +32,7 @@ async def test_policy_may_hold_what_was_found_in_the_content(tmp_path, monkeypat
         assert await finance.state("in", exchange) == "HELD"
         assert await office.state("out", exchange) == "SEALED"
         assert finance.office.inbox == {}
-        assert await finance.rooms.ledger.receipts("in", exchange) == ()
+        assert await finance.receipts("in", exchange) == ()
         assert f"held:{word(level_missing().rule)}" in await finance.leaves(exchange)
         assert not finance.orphans()
         assert finance.rooms.uploads.all() == ()

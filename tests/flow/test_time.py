@@ -419,7 +419,7 @@ async def test_a_directory_of_before_that_expired_meanwhile(tmp_path):
         office.line.down.clear()
         await world.retry()
         assert [answer.problem for answer in office.line.answers] == ["directory-expired"]
-        assert await finance.rooms.ledger.exchange("in", exchange) is None
+        assert await finance.rooms.ledger.beginning(exchange) == ()
 
 
 async def test_a_recipient_that_moved_behind_another_gateway(tmp_path):
@@ -493,7 +493,7 @@ async def test_a_recipient_with_a_wrong_clock_accepts_nothing(tmp_path):
             finance.clock.skew = skew
             exchange = await world.send(f"{skew}")
             assert office.line.answers[-1].problem == "clock"
-            assert await finance.rooms.ledger.exchange("in", exchange) is None
+            assert await finance.rooms.ledger.beginning(exchange) == ()
         finance.clock.skew = timedelta(0)
         await world.retry()
         assert await office.state("out", exchange) == "DELIVERED"
@@ -508,7 +508,7 @@ async def test_times_that_do_not_fit_are_answered_by_a_problem(tmp_path):
         office.rooms.guard.saw_token = lambda stamped, mono: None
         exchange = await world.send()
         assert office.line.answers[-1].problem == "clock"
-        assert await finance.rooms.ledger.exchange("in", exchange) is None
+        assert await finance.rooms.ledger.beginning(exchange) == ()
         assert await office.state("out", exchange) == "SEALED"
 
 

@@ -267,7 +267,7 @@ async def test_between_inline_and_upload(tmp_path):
         assert b"ContentConsignment" in answer.receipts[0].body
         await world.settle()
         assert finance.delivered(exchange) == (content,)
-        assert (await finance.rooms.ledger.content("in", exchange)).blob
+        assert (await finance.row("in", exchange)).content.blob
 
 
 # ---- no room ---------------------------------------------------------------------------------------------------------------------

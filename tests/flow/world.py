@@ -321,9 +321,10 @@ class Node:
         return found[0]
 
     async def row(self, direction: Literal["out", "in"], exchange: str) -> ExchangeRow:
-        row = await self.rooms.ledger.exchange(direction, exchange)
-        assert row is not None, f"{self.key} knows no {direction} exchange {exchange}"
-        return row
+        """The exchange of that id, or of that id and sender (``<id>-<organisation>``), in that direction."""
+        found = [row for row in await self.rooms.ledger.beginning(exchange) if row.direction == direction]
+        assert len(found) == 1, f"{self.key} knows {len(found)} {direction} exchanges {exchange}"
+        return found[0]
 
     async def state(self, direction: Literal["out", "in"], exchange: str, recipient: str | None = None) -> str:
         """Where a passage stands by the ledger; the only one where ``recipient`` is not said."""
@@ -337,12 +338,14 @@ class Node:
         return [receipt.event for receipt in await self.receipts(direction, exchange)]
 
     async def receipts(self, direction: Literal["out", "in"], exchange: str) -> tuple[ReceiptRow, ...]:
-        return await self.rooms.ledger.receipts(direction, exchange)
+        return await self.rooms.ledger.receipts(direction, (await self.row(direction, exchange)).key)
 
     async def leaves(self, exchange: str) -> list[str]:
-        """What the log says about an exchange: kind and, after a colon, the reason where there is one."""
-        leaves = [leaf for _, leaf in await self.rooms.ledger.leaves(exchange)]
-        return [_gist(leaf) for leaf in leaves]
+        """What the log says about an exchange, by whomever it was sent: kind and, after a colon, the reason where there is one."""
+        found: dict[int, bytes] = {}
+        for key in {exchange, *(row.key for row in await self.rooms.ledger.beginning(exchange))}:
+            found |= await self.rooms.ledger.leaves(key)
+        return [_gist(leaf) for _, leaf in sorted(found.items())]
 
     async def log(self) -> list[str]:
         """Every leaf's gist."""

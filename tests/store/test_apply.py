@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.core.errors import AlreadyOpen, Superseded
+from gateway.core.errors import AlreadyOpen, NameTaken, Superseded
 from gateway.core.exchange import State
 from gateway.core.leaf import LeafKind
 from gateway.core.step import Advance, Change, Finish, Keep, KeepReceipt, KeepSealed, OpenExchange, Remember, Schedule, Step
@@ -80,7 +80,7 @@ class Model:
         try:
             for change in step.changes:
                 self.apply(change)
-        except (AlreadyOpen, Superseded, AssertionError) as error:
+        except (AlreadyOpen, NameTaken, Superseded, AssertionError) as error:
             vars(self).update(before)
             return type(error)
         self.leaves += 1
@@ -89,11 +89,13 @@ class Model:
     def apply(self, change: Change) -> None:  # noqa: C901  # one case a word
         match change:
             case OpenExchange():
-                key = (change.direction, change.id)
+                key = (change.direction, change.key)
                 offer = (change.office, change.source, change.content_digest)
                 taken = {(one.office, one.source, one.content_digest) for (way, _), one in self.exchanges.items() if way == "out"}
                 if key in self.exchanges or (change.direction == "out" and offer in taken):
                     raise AlreadyOpen("", exchange="")
+                if change.name and change.name in {one.name for one in self.exchanges.values()}:
+                    raise NameTaken("", name=change.name)
                 self.exchanges[key] = change
                 self.passages.update({(*key, org): change.state for org in change.recipients})
             case KeepSealed():
@@ -140,7 +142,7 @@ def dump(database: Path) -> dict[str, object]:
     connection = sqlite3.connect(database)
     ask = connection.execute
     found: dict[str, object] = {
-        "exchanges": set(ask("SELECT direction, id FROM exchanges")),
+        "exchanges": set(ask("SELECT direction, key FROM exchanges")),
         "passages": {row[:3]: row[3] for row in ask("SELECT direction, exchange, recipient, state FROM passages")},
         "sealed": set(ask("SELECT direction, exchange FROM sealed")),
         "work": dict(ask("SELECT key, detail FROM work")),

@@ -14,11 +14,12 @@ from gateway.core.step import Keep, Schedule, Step
 from gateway.store.audit import verify_log
 from gateway.store.findings import Finding
 from gateway.store.fsck import fsck
-from tests.store.world import FINANCE, HEALTH, ORIGIN, Paper, Store, leaf, work
+from tests.store.world import FINANCE, HEALTH, OFFICE, ORIGIN, Paper, Store, leaf, work
 
 SENT = "019cadf8-1c00-7abc-8def-000000000001"
 LARGE = "019cadf8-1c00-7abc-8def-000000000002"
 RECEIVED = "019cadf8-1c00-7abc-8def-000000000003"
+ARRIVED = f"{RECEIVED}-{OFFICE}"
 
 
 @pytest.fixture
@@ -86,13 +87,13 @@ def flip(table: str, column: str, where: str) -> str:
         ("UPDATE sealed SET nro = X''", f"sealed out {SENT}: the signature does not hold"),
         (flip("sealed", "nro", f"exchange = '{SENT}'"), f"sealed out {SENT}: the signature does not hold"),
         (flip("receipts", "signature", "direction = 'in' AND event = 'ContentHandover'"), "(in): the signature does not hold"),
-        (f"UPDATE exchanges SET level = 'public' WHERE id = '{SENT}'", f"exchanges out {SENT}: level is 'public', the transmittal says"),
-        (f"UPDATE exchanges SET sender_org = '{HEALTH}' WHERE id = '{SENT}'", f"exchanges out {SENT}: sender_org is"),
+        (f"UPDATE exchanges SET level = 'public' WHERE key = '{SENT}'", f"exchanges out {SENT}: level is 'public', the transmittal says"),
+        (f"UPDATE exchanges SET sender_org = '{HEALTH}' WHERE key = '{SENT}'", f"exchanges out {SENT}: sender_org is"),
         (f"UPDATE sealed SET expires = expires + 1 WHERE exchange = '{SENT}'", f"sealed out {SENT}: does not expire at"),
         ("UPDATE sealed SET transmittal = X'5B5D'", f"sealed out {SENT}: the transmittal is no JSON object"),
         (
-            f"UPDATE sealed SET exchange = '{RECEIVED}' WHERE exchange = '{SENT}'",
-            f"sealed out {RECEIVED}: the transmittal is that of {SENT}",
+            f"UPDATE sealed SET exchange = '{ARRIVED}' WHERE exchange = '{SENT}'",
+            f"sealed out {ARRIVED}: the transmittal is that of {SENT}",
         ),
         (f"UPDATE sealed SET content_size = 7 WHERE exchange = '{SENT}'", f"sealed out {SENT}: has content of 7 bytes"),
         (f"UPDATE sealed SET content_size = NULL WHERE exchange = '{SENT}'", f"sealed out {SENT}: content and the row that speaks of it"),
@@ -100,8 +101,8 @@ def flip(table: str, column: str, where: str) -> str:
         (f"UPDATE envelopes SET org = '{HEALTH}' WHERE exchange = '{SENT}'", "is for somebody the transmittal gives no envelope"),
         (f"DELETE FROM passages WHERE exchange = '{LARGE}' AND recipient = '{HEALTH}'", f"passages out {LARGE}: go to ['{FINANCE}']"),
         (f"DELETE FROM passages WHERE exchange = '{SENT}'", f"exchanges out {SENT}: goes to nobody"),
-        (f"DELETE FROM sealed WHERE exchange = '{RECEIVED}'", f"contents in {RECEIVED}: belongs to an exchange that was never sealed"),
-        (f"DELETE FROM exchanges WHERE id = '{SENT}'", "refers to a row of exchanges that is not there"),
+        (f"DELETE FROM sealed WHERE exchange = '{ARRIVED}'", f"contents in {ARRIVED}: belongs to an exchange that was never sealed"),
+        (f"DELETE FROM exchanges WHERE key = '{SENT}'", "refers to a row of exchanges that is not there"),
         ("UPDATE receipts SET event = 'SignedFor' WHERE event = 'ContentHandover'", "its row something else"),
         ("UPDATE receipts SET digest_key = 1", "cannot be found by its digest"),
         ("UPDATE receipts SET digest = 'sm3:zz' WHERE seq = 1", "cannot be understood"),
@@ -111,7 +112,7 @@ def flip(table: str, column: str, where: str) -> str:
         ("DELETE FROM leaves WHERE idx = 2", "leaf 2 is not about it"),
         (f"UPDATE passages SET state = 'SIGNED_FOR' WHERE exchange = '{SENT}'", f"{FINANCE}: is SIGNED_FOR, which no leaf explains"),
         (f"UPDATE passages SET state = 'SEALED' WHERE exchange = '{SENT}'", f"{FINANCE}: is SEALED, behind leaf 3 which says DELIVERED"),
-        (f"UPDATE passages SET state = 'ACCEPTED' WHERE exchange = '{RECEIVED}'", "is ACCEPTED, behind leaf"),
+        (f"UPDATE passages SET state = 'ACCEPTED' WHERE exchange = '{ARRIVED}'", "is ACCEPTED, behind leaf"),
         (f"UPDATE passages SET state = 'NONSENSE' WHERE exchange = '{LARGE}'", "is NONSENSE, which no leaf explains"),
         ("UPDATE work SET exchange = 'nowhere'", "is about an exchange that is not there"),
     ],
@@ -191,7 +192,10 @@ async def test_states_the_flow_reaches_are_explained(store):
         ),
         Step(
             changes=(refused.opening("in", State.REFUSED), rejection),
-            leaves=(leaf(LeafKind.QUARANTINED, refused.id), leaf(LeafKind.RECEIPT, refused.id, about=rejection.digest)),
+            leaves=(
+                leaf(LeafKind.QUARANTINED, refused.id, sender=OFFICE),
+                leaf(LeafKind.RECEIPT, refused.id, about=rejection.digest, sender=OFFICE),
+            ),
         ),
         Step(changes=(held.opening("out", State.HELD),), leaves=(leaf(LeafKind.HELD, held.id),)),
         Step(changes=(held.move("out", FINANCE, {State.HELD}, State.TAKEN),), leaves=(leaf(LeafKind.RELEASED, held.id),)),

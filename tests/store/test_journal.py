@@ -15,7 +15,7 @@ import pytest
 
 from crypto.errors import Malformed
 from crypto.notes import LogKey, open_checkpoint
-from gateway.core.errors import AlreadyOpen, JournalStopped, NoRoom, Superseded
+from gateway.core.errors import AlreadyOpen, JournalStopped, NameTaken, NoRoom, Superseded
 from gateway.core.exchange import State
 from gateway.core.leaf import Leaf, LeafKind
 from gateway.core.step import Finish, Keep, Remember, Schedule, Step, StoredContent
@@ -23,7 +23,7 @@ from gateway.store import schema
 from gateway.store.journal import Journal
 from gateway.store.mark import WRITE_SECONDS, read_mark
 from tests.store.disk import failing_sync
-from tests.store.world import FINANCE, NOW, ORIGIN, Paper, Store, leaf, work
+from tests.store.world import FINANCE, HEALTH, NOW, OFFICE, ORIGIN, Paper, Store, leaf, work
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -177,6 +177,31 @@ async def test_an_exchange_may_run_both_ways_through_one_gateway(journal):
     await journal.record(paper.accept())
     with pytest.raises(AlreadyOpen):
         await journal.record(paper.accept())
+
+
+async def test_two_senders_may_use_one_id_and_the_second_gets_a_name_of_its_own(store, journal):
+    """Neither stands in the way of the other, together in one commit or one after the other; the office never sees two of one name."""
+    first = Paper()
+    others = tuple(replace(first.opening("in", State.ACCEPTED), sender_org=org) for org in (FINANCE, HEALTH))
+    await journal.record(Step(changes=(first.opening("in", State.ACCEPTED),), leaves=(leaf(LeafKind.ACCEPTED, first.id, sender=OFFICE),)))
+    for opening in others:
+        about = leaf(LeafKind.ACCEPTED, first.id, sender=opening.sender_org)
+        with pytest.raises(NameTaken) as caught:
+            await journal.record(Step(changes=(opening,), leaves=(about,)))
+        assert caught.value.name == first.id
+        await journal.record(Step(changes=(replace(opening, name=opening.key),), leaves=(about,)))
+        with pytest.raises(AlreadyOpen):
+            await journal.record(Step(changes=(opening,), leaves=(about,)))
+    keys = [f"{first.id}-{org}" for org in (OFFICE, FINANCE, HEALTH)]
+    assert [(row[2], row[-1]) for row in rows(store, "exchanges")] == [(keys[0], first.id), *((key, key) for key in keys[1:])]
+    assert [row[1] for row in rows(store, "leaves")] == keys
+
+
+async def test_what_is_not_accepted_has_no_name(journal):
+    refused = replace(Paper().opening("in", State.REFUSED), name="")
+    for _ in range(2):
+        paper = Paper()
+        await journal.record(Step(changes=(replace(refused, id=paper.id),), leaves=(leaf(LeafKind.REFUSED, paper.id, sender=OFFICE),)))
 
 
 async def test_the_same_receipt_again_is_no_change(store, journal):
@@ -473,15 +498,26 @@ async def record_one(store: Store) -> None:
 def test_an_old_program_refuses_a_newer_database(store):
     store.journal().close()
     connection = sqlite3.connect(store.database)
-    connection.execute("INSERT INTO schema_versions VALUES (3, 2)")
+    connection.execute("INSERT INTO schema_versions VALUES (4, 3)")
     connection.commit()
     with pytest.raises(schema.NewerDatabase) as caught:
         store.journal()
-    assert (caught.value.version, caught.value.compatible_from) == (3, 2)
-    connection.execute("UPDATE schema_versions SET compatible_from = 1 WHERE version = 3")
+    assert (caught.value.version, caught.value.compatible_from) == (4, 3)
+    connection.execute("UPDATE schema_versions SET compatible_from = 2 WHERE version = 4")
     connection.commit()
     connection.close()
     store.journal().close()
+
+
+def test_a_database_of_other_tables_is_refused(store):
+    store.journal().close()
+    connection = sqlite3.connect(store.database)
+    connection.execute("UPDATE schema_versions SET version = 1, compatible_from = 1")
+    connection.commit()
+    connection.close()
+    with pytest.raises(schema.OlderDatabase) as caught:
+        store.journal()
+    assert (caught.value.version, caught.value.oldest) == (1, 2)
 
 
 def test_what_is_no_database_is_refused(store):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -60,8 +61,8 @@ async def test_an_exchange_is_read_as_it_was_recorded(both):
     assert (row.content.size, row.content.inline, row.content.blob) == (len(paper.content), None, None)
     assert await ledger.content("out", paper.id) == sealed.content
     assert await ledger.envelopes("out", paper.id) == dict(paper.envelopes)
-    assert await ledger.exchange("in", paper.id) is None
-    assert await ledger.content("in", paper.id) is None
+    assert await ledger.exchange("in", paper.arrival) is None
+    assert await ledger.content("in", paper.arrival) is None
 
 
 async def test_content_in_a_blob_is_named(both):
@@ -153,6 +154,29 @@ async def test_shelves_tokens_and_what_is_remembered(both):
     assert await ledger.remembered("b") is None
 
 
+async def test_an_arrival_is_found_by_its_name_and_by_how_its_key_begins(both):
+    journal, ledger = both
+    paper, other = Paper(), Paper()
+    stranger = replace(paper.opening("in", State.ACCEPTED), sender_org=HEALTH, name=f"{paper.id}-{HEALTH}")
+    await record(
+        journal, paper.take(), paper.accept(), Step(changes=(stranger,), leaves=(leaf(LeafKind.ACCEPTED, paper.id, sender=HEALTH),))
+    )
+    await record(journal, other.take())
+    assert (await ledger.named(paper.id)).key == paper.arrival
+    assert (await ledger.named(stranger.name)).sender_org == HEALTH
+    assert await ledger.named("") is None
+    assert await ledger.named(other.id) is None, "what we sent has no name in the inbox"
+    assert [row.key for row in await ledger.beginning(paper.id)] == [paper.id, paper.arrival, stranger.key]
+    assert [row.id for row in await ledger.beginning(paper.id)] == [paper.id] * 3
+    assert [row.key for row in await ledger.beginning(stranger.key[:-1])] == [stranger.key]
+    assert len(await ledger.beginning("0", limit=1)) == 2
+    assert await ledger.beginning("z") == ()
+    assert {body for _, body in await ledger.leaves(stranger.key)} == {leaf(LeafKind.ACCEPTED, paper.id, sender=HEALTH).to_bytes()}
+    for question in (ledger._ask.named, ledger._ask.beginning):
+        plan = ledger._cursor.execute("EXPLAIN QUERY PLAN " + question, ("out", "0", "1", 1)[-question.count("?") :]).fetchall()
+        assert "SEARCH exchanges USING INDEX" in plan[0][3], plan
+
+
 async def test_leaves_of_an_exchange_in_order(both):
     journal, ledger = both
     one, other = Paper(), Paper()
@@ -229,7 +253,7 @@ async def test_a_question_sees_what_was_recorded_before_it_and_questions_share_a
     for _ in range(10):
         paper = Paper()
         await journal.record(paper.accept())
-        rows = await asyncio.gather(*(ledger.exchange("in", paper.id) for _ in range(20)))
+        rows = await asyncio.gather(*(ledger.exchange("in", paper.arrival) for _ in range(20)))
         assert all(row.sender_org == OFFICE for row in rows)
 
 

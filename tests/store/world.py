@@ -18,6 +18,7 @@ from crypto.suites import INTL_1
 from gateway.core.canonical import format_time
 from gateway.core.exchange import Direction, State
 from gateway.core.ids import uuid7
+from gateway.core.keys import arrival_key, exchange_key
 from gateway.core.leaf import Actor, Leaf, LeafKind
 from gateway.core.receipt import Issuer, Receipt
 from gateway.core.step import Advance, Finish, KeepReceipt, KeepSealed, OpenExchange, Schedule, Step, StoredContent, Work
@@ -79,10 +80,18 @@ def new_id(at: datetime = NOW) -> str:
 
 
 def leaf(
-    kind: LeafKind, exchange: str | None = None, *, at: datetime = NOW, recipient: str | None = None, about: str | None = None
+    kind: LeafKind,
+    exchange: str | None = None,
+    *,
+    at: datetime = NOW,
+    recipient: str | None = None,
+    about: str | None = None,
+    sender: str | None = None,
 ) -> Leaf:
     actor = Actor(id="gw-office", role="gateway", auth="self")
-    return Leaf(actor=actor, at=format_time(at), kind=kind, outcome=kind.value, exchange=exchange, recipient=recipient, object=about)
+    return Leaf(
+        actor=actor, at=format_time(at), kind=kind, outcome=kind.value, exchange=exchange, recipient=recipient, object=about, sender=sender
+    )
 
 
 def work(kind: str, exchange: str, *, direction: Direction = "out", due: datetime = NOW, detail: bytes = b"", **fields: Any) -> Work:
@@ -99,6 +108,14 @@ class Paper:
     source: str = ""
     content: bytes = field(default_factory=lambda: os.urandom(300))
     blob: str | None = None
+
+    @property
+    def arrival(self) -> str:
+        """Its key at the recipient."""
+        return arrival_key(self.id, OFFICE)
+
+    def key(self, direction: Direction) -> str:
+        return exchange_key(direction, self.id, OFFICE)
 
     @property
     def envelopes(self) -> tuple[tuple[str, bytes], ...]:
@@ -139,6 +156,7 @@ class Paper:
             source=(self.source or f"tray/{self.id}") if direction == "out" else "",
             content_digest=digest("sha256", self.content) if direction == "out" else "",
             private=b"sealed title",
+            name=self.id if direction == "in" else "",
         )
 
     def sealed(self, direction: Direction) -> KeepSealed:
@@ -146,7 +164,7 @@ class Paper:
         place = StoredContent(size=len(self.content), blob=self.blob, inline=None if self.blob else self.content)
         return KeepSealed(
             direction=direction,
-            exchange=self.id,
+            exchange=self.key(direction),
             transmittal=body,
             transmittal_digest=digest("sha256", body),
             nro=signed(body),
@@ -173,7 +191,7 @@ class Paper:
         return KeepReceipt(
             digest=digest("sha256", body),
             direction=direction,
-            exchange=self.id,
+            exchange=self.key(direction),
             recipient=org,
             event=event,
             issuer_org=org,
@@ -201,17 +219,23 @@ class Paper:
 
     def accept(self) -> Step:
         kept = self.receipt("in", "ContentConsignment", self.to[0])
-        changes = (self.opening("in", State.ACCEPTED), self.sealed("in"), kept, Schedule(work=work("hand-over", self.id, direction="in")))
-        return Step(changes=changes, leaves=(leaf(LeafKind.ACCEPTED, self.id), leaf(LeafKind.RECEIPT, self.id, about=kept.digest)))
+        changes = (
+            self.opening("in", State.ACCEPTED),
+            self.sealed("in"),
+            kept,
+            Schedule(work=work("hand-over", self.arrival, direction="in")),
+        )
+        leaves = (leaf(LeafKind.ACCEPTED, self.id, sender=OFFICE), leaf(LeafKind.RECEIPT, self.id, about=kept.digest, sender=OFFICE))
+        return Step(changes=changes, leaves=leaves)
 
     def deliver(self) -> Step:
         kept = self.receipt("in", "ContentHandover", self.to[0])
         move = self.move("in", self.to[0], {State.ACCEPTED}, State.DELIVERED)
-        changes = (kept, move, Finish(key=f"hand-over:in:{self.id}"))
-        return Step(changes=changes, leaves=(leaf(LeafKind.DELIVERED, self.id, recipient=self.to[0], about=kept.digest),))
+        changes = (kept, move, Finish(key=f"hand-over:in:{self.arrival}"))
+        return Step(changes=changes, leaves=(leaf(LeafKind.DELIVERED, self.id, recipient=self.to[0], about=kept.digest, sender=OFFICE),))
 
     def move(self, direction: Direction, org: str, expect: Iterable[State], to: State) -> Advance:
-        return Advance(direction=direction, exchange=self.id, recipient=org, expect=frozenset(expect), to=to, at=self.at)
+        return Advance(direction=direction, exchange=self.key(direction), recipient=org, expect=frozenset(expect), to=to, at=self.at)
 
     def outbound(self) -> list[Step]:
         """The whole way of the sender, to FINANCE alone."""

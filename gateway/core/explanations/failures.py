@@ -102,6 +102,12 @@ FAILURES: dict[str, Text] = {
         fix="Follow the exchange that is open; offer changed content under a new name or after it ended.",
         fix_zh="请查看已受理的交换；内容有变动的，请另起名称或待其结束后再发。",
     ),
+    "name-taken": Text(
+        zh="办公系统中已有同名的来文（另一单位使用了同一交换编号）",
+        en="the office has an arrival of that name already: another sender used the same exchange id",
+        fix="Nothing to do: the second gets a name with its sender's code behind the id.",
+        fix_zh="无须处理：后到者的名称将附发文单位代码。",
+    ),
     "journal-stopped": Text(
         zh="日志写入失败，网关必须停止并恢复",
         en="the journal failed; the gateway must stop and recover",
@@ -131,6 +137,12 @@ FAILURES: dict[str, Text] = {
         en="the audit log's tree does not agree with its leaves",
         fix="Run `yizhan audit verify`; keep the disk as it is and tell the security officer.",
         fix_zh="请运行 `yizhan audit verify`；保持磁盘原状并报告安全审计员。",
+    ),
+    "older-database": Text(
+        zh="数据库由较早版本的程序写入，本程序不再支持其格式",
+        en="the database was written by an older program, whose tables this one no longer knows",
+        fix="Start the version of yizhan that wrote it, or found the home anew.",
+        fix_zh="请使用写入该数据库的 yizhan 版本，或重新建立网关。",
     ),
     "newer-database": Text(
         zh="数据库由更新版本的程序写入",

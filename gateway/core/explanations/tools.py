@@ -30,10 +30,10 @@ TOOLS: dict[str, Text] = {
         fix_zh="`yizhan trace --home DIR` 可列出本网关的全部交换。",
     ),
     "cli/ambiguous-exchange": Text(
-        zh="“{exchange}”对应多个交换",
-        en="{exchange} is the beginning of several exchanges",
-        fix="Give more characters of the id.",
-        fix_zh="请多给出几位编号。",
+        zh="“{exchange}”对应多个交换：{candidates}",
+        en="{exchange} is the beginning of several exchanges: {candidates}",
+        fix="Give more characters of the one you mean; two senders may have used one id, so the sender's code stands behind it.",
+        fix_zh="请多给出几位；不同发文单位可能使用同一编号，故编号后附发文单位代码。",
     ),
     "cli/not-in-inbox": Text(
         zh="收件箱中没有 {exchange}",
