@@ -10,6 +10,7 @@ from functools import partial
 from gateway.core.keys import id_of, sender_of
 from gateway.core.leaf import Leaf, LeafKind
 from gateway.core.step import Work
+from gateway.flow.degraded_log import DegradedLog
 from gateway.flow.delivering import Delivering
 from gateway.flow.handover import HandOver
 from gateway.flow.inbound import Inbound
@@ -26,6 +27,8 @@ from gateway.flow.watching import CLOCK_RETRY, EXPIRE_EVERY, STAMP_EVERY, Watchi
 log = logging.getLogger("yizhan.journey")
 
 COMPLAINTS_EVERY = 5.0  # seconds; a minute of a peer's complaints is summed up no later after its end
+LOOK_EVERY = 1.0  # seconds; what is away is written down no later after it was noticed
+LOOK_AGAIN = 30.0  # and after this where it could not be written: a full disk says so in its own words
 MAX_LOADED = 10_000  # works taken into memory at once; a backlog of more is looked at again with every watch of expiry
 
 
@@ -47,6 +50,7 @@ class Journey:
         self.queue = Queue(rooms, self.desk, self.delivering, self.outbound.forget)
         self.watching = Watching(rooms, self.delivering, self.handover)
         self.leftovers = Leftovers(rooms, self.inbound)
+        self.degraded = DegradedLog(rooms)
         self._enrol()
 
     def _enrol(self) -> None:
@@ -74,6 +78,8 @@ class Journey:
         """Begin: what the database says is due is due; nothing is accepted before the clock is confirmed."""
         rooms = self._rooms
         rooms.agenda.start(group)
+        await self.degraded.load()
+        await self.watching.attempt("time authority", self.watching.stamp_checkpoint)  # first: nothing is dated before the clock is confirmed
         await self.watching.started()
         rooms.standing.accepts_work = True
         log.info("started; %d works were due", await self._fill())
@@ -93,6 +99,7 @@ class Journey:
             group.create_task(self._walk_acts(stop), name="acts"),
             group.create_task(self._watch_clock(stop), name="clock"),
             group.create_task(self._watch_expiry(stop), name="expiry"),
+            group.create_task(self._watch_degraded(stop), name="degraded"),
             group.create_task(self._watch_complaints(stop), name="complaints"),
             group.create_task(self._watch_leftovers(stop), name="leftovers"),
         )
@@ -122,7 +129,8 @@ class Journey:
     async def _watch_clock(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             held = await self.watching.attempt("time authority", self.watching.stamp_checkpoint)
-            await rest(stop, STAMP_EVERY if held else CLOCK_RETRY)
+            silent = self._rooms.degraded.silent_authorities
+            await rest(stop, STAMP_EVERY if held and not silent else CLOCK_RETRY)
 
     async def _watch_expiry(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -130,6 +138,11 @@ class Journey:
             if self._more_due:
                 await self._fill()
             await rest(stop, EXPIRE_EVERY)
+
+    async def _watch_degraded(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            written = await self.watching.attempt("degraded", self.degraded.look)
+            await rest(stop, LOOK_EVERY if written else LOOK_AGAIN)
 
     async def _watch_complaints(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
