@@ -21,12 +21,13 @@ from crypto.sm2 import engine as sm2_engine
 from gateway.config import split_address
 from gateway.core.directory import Directory, DirectoryError
 from gateway.core.errors import BadConfiguration
-from gateway.flow.agenda import Agenda
+from gateway.flow.agenda import BULK_WIDTH, Agenda
 from gateway.flow.clockguard import ClockGuard
 from gateway.flow.failing import Failing
 from gateway.flow.hot import Hot
 from gateway.flow.journey import Journey
 from gateway.flow.ports import OfficeSystem
+from gateway.flow.pressure import OpenLimits
 from gateway.flow.private import ALIAS, source_digest
 from gateway.flow.queue import Operator, Outcome, Request
 from gateway.flow.rooms import Rooms
@@ -58,6 +59,7 @@ log = logging.getLogger("yizhan")
 MIB = 1024 * 1024
 GRACE_SECONDS = 10.0  # what runs when the signal comes may end within it; work left over is due at the next start
 OFFERS_IN_FLIGHT = 64
+UPLOADS_BESIDE = 1 + sum(BULK_WIDTH["deliver"])  # connections to a peer for uploads and receipts, beside those of small documents
 HOT_CEILING = 16 * MIB  # for each direction; beyond it the next step reads what it needs from disk
 HOT_RECEIPTS = 4 * MIB
 GC_THRESHOLDS = (20_000, 50, 100)  # measured: the default spends a tenth of the time looking for cycles that are not there
@@ -185,7 +187,7 @@ class Gateway:
             home.tls(),
             lambda gateway: _address(standing.directory, gateway),
             lambda gateway: standing.directory.tls_fingerprints(gateway),  # noqa: PLW0108  # the directory in force then, not now
-            limits=CallLimits(connections=config.limits.in_flight_per_peer),
+            limits=CallLimits(connections=config.limits.in_flight_per_peer + UPLOADS_BESIDE),
         )
         down.push_async_callback(link.close)
         for client in tokens.values():
@@ -206,13 +208,18 @@ class Gateway:
             link=link,
             tokens=tokens,
             gauges=metrics,
-            agenda=Agenda(self._clock.now, failing.failed),
+            agenda=Agenda(self._clock.now, failing.failed, width={"deliver": config.limits.in_flight_per_peer}),
             stage_out=stages[0],
             stage_in=stages[1],
             hot_out=Hot(HOT_CEILING),
             hot_in=Hot(HOT_CEILING),
             hot_receipts=Hot(HOT_RECEIPTS),
             failing=failing,
+            open_limits=OpenLimits(
+                documents_per_peer=config.limits.open_documents_per_peer,
+                documents=config.limits.open_documents,
+                bytes_per_peer=config.limits.open_gib_per_peer * 1024 * MIB,
+            ),
         )
 
     def _standing(self) -> Standing:

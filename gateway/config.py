@@ -134,6 +134,12 @@ class Limits:
 
     # Requests on their way to one peer at a time. Default 16.
     in_flight_per_peer: int = 16
+    # Documents sent to one peer that it has not answered for; beyond it offers to it wait in the office. Default 4000: a day of a busy agency.
+    open_documents_per_peer: int = 4000
+    # The same to all peers together. Default 8000: all of them are held in one order in memory, about 1 KiB each.
+    open_documents: int = 8000
+    # GiB of large documents sent to one peer that it has not answered for; one alone always goes. Default 256: four of the largest.
+    open_gib_per_peer: int = 256
     # Unfinished resumable uploads one peer may hold here. Default 16.
     uploads_per_peer: int = 16
     # Requests of one peer served at a time; more are told to wait. Default 64.
@@ -368,6 +374,9 @@ def _validate_numbers(config: Config, need: Need) -> None:
         ("storage.head_room_mib", config.storage.head_room_mib, 0, 1 << 30),
         ("storage.scratch_ceiling_mib", config.storage.scratch_ceiling_mib, 64, 1 << 30),
         ("limits.in_flight_per_peer", config.limits.in_flight_per_peer, 1, 256),
+        ("limits.open_documents_per_peer", config.limits.open_documents_per_peer, 1, 9000),
+        ("limits.open_documents", config.limits.open_documents, 1, 9000),
+        ("limits.open_gib_per_peer", config.limits.open_gib_per_peer, 1, 1 << 20),
         ("limits.uploads_per_peer", config.limits.uploads_per_peer, 1, 4096),
         ("limits.requests_per_peer", config.limits.requests_per_peer, 1, 4096),
         ("limits.requests_per_second", config.limits.requests_per_second, 1, 1e6),

@@ -20,7 +20,7 @@ from gateway.core.explain import Reason, explain, explain_error
 from gateway.core.manifest import PartEntry
 from gateway.core.policy import Clearance, PartFacts, Party, Question, Verdict
 from gateway.flow.opening import party
-from gateway.flow.ports import Held, Offer, OfferedPart
+from gateway.flow.ports import BadOffer, Held, Offer, OfferedPart
 from gateway.flow.private import Private
 from gateway.flow.rooms import Rooms
 from gateway.flow.sealing import Copy, Draft
@@ -156,9 +156,9 @@ def attachments(offer: Offer) -> int:
     return sum(part.role == "attachment" for part in offer.parts)
 
 
-def size_of_offer(offer: Offer) -> int:
+def size_of_offer(offer: Offer | BadOffer) -> int:
     """Bytes of all parts, as the office says."""
-    return sum(part.size for part in offer.parts)
+    return sum(part.size for part in offer.parts) if isinstance(offer, Offer) else 0
 
 
 def drop(copies: Sequence[tuple[OfferedPart, Held]]) -> None:

@@ -26,6 +26,7 @@ from gateway.flow.leaves import Leaves
 from gateway.flow.offered import Earlier, Taken, attachments, check_recipients, content_digest_of, drop, question, size_of_offer
 from gateway.flow.office import Desk
 from gateway.flow.ports import BadOffer, Held, Offer, OfferedPart
+from gateway.flow.pressure import Full
 from gateway.flow.private import ALIAS, open_private, seal_private, source_digest
 from gateway.flow.progress import Progress, Stand
 from gateway.flow.queue_poison import Poison
@@ -70,18 +71,25 @@ class Outbound:
     # ---- the tray
 
     async def walk(self, group: asyncio.TaskGroup) -> int:
-        """Walk the tray once; how many offers were begun. An offer waits while nothing may be accepted."""
+        """Walk the tray once; how many offers were begun. An offer waits while nothing may be accepted, or too much is under way."""
         begun, seen = 0, set()
         if not self._rooms.ready():
             return begun
+        self._rooms.pressure.look()
         async for offer in self._rooms.office.offers():
             seen.add(offer.source)
             if offer.source in self._at_work or offer.source in self._desk.leaving or self._rests(offer.source):
                 continue
             if self._waits(offer):
                 continue
+            full = self._full(offer)
+            if full == "documents":
+                return begun  # whatever else lies in the tray would wait as well
+            if full is not None:
+                continue
             await self._slots.acquire()
             self._at_work.add(offer.source)
+            self._rooms.pressure.begin(self._gateways(offer), size_of_offer(offer))
             begun += 1
             task = group.create_task(self._begin(offer), name=f"take {self._alias(offer.source)}")
             self.running.add(task)
@@ -99,6 +107,16 @@ class Outbound:
         if next(rooms.obstacles(level), None) is not None:
             return True
         return rooms.degraded.untaken(level, offer.document.urgency, sum(part.size for part in offer.parts)) is not None
+
+    def _full(self, offer: Offer | BadOffer) -> Full | None:
+        return self._rooms.pressure.full(self._gateways(offer), size_of_offer(offer), self._rooms.clock.monotonic())
+
+    def _gateways(self, offer: Offer | BadOffer) -> frozenset[str]:
+        """Where an offer goes; whoever is behind no gateway is refused and waits for nothing."""
+        if isinstance(offer, BadOffer):
+            return frozenset()
+        directory = self._rooms.standing.directory
+        return frozenset(found.id for org, _ in offer.recipients for found in directory.gateways_of(org)[:1])
 
     def _alias(self, source: str) -> str:
         """What stands for an offer in the log: people put titles into the names of their folders."""
@@ -137,6 +155,7 @@ class Outbound:
                 self._poison.passed(self._offer_key(offer.source))
         finally:
             self._at_work.discard(offer.source)
+            self._rooms.pressure.copied(size_of_offer(offer))
             self._slots.release()
 
     async def _take_or_turn_away(self, offer: Offer | BadOffer) -> None:

@@ -31,6 +31,7 @@ from gateway.flow.ports import (
     TokenSource,
     Uploads,
 )
+from gateway.flow.pressure import OpenLimits, Pressure
 from gateway.flow.sealing import Ready
 from gateway.flow.stage import Stage
 from gateway.flow.standing import Standing
@@ -65,13 +66,16 @@ class Rooms:
     hot_in: Hot[Warm]
     hot_receipts: Hot[SignedReceipt]
     failing: Failing
+    open_limits: OpenLimits = field(default_factory=OpenLimits)
     degraded: Degraded = field(init=False)
+    pressure: Pressure = field(init=False)
     _finished: list[Finish] = field(default_factory=list)
     _finishing: asyncio.Task[None] | None = None
     journal_stopped: asyncio.Event = field(default_factory=asyncio.Event)  # set: the process must end so that a restart recovers
 
     def __post_init__(self) -> None:
         """Whoever does not answer is noted where it is asked."""
+        self.pressure = Pressure(self.agenda, self.open_limits)
         self.degraded = degraded = Degraded(
             standing=self.standing, clock=self.clock, guard=self.guard, blobs=self.blobs, suites=tuple(self.tokens)
         )

@@ -1,0 +1,88 @@
+"""Back-pressure towards the office: an offer waits in its tray while too much is under way already; nothing is ever dropped for it.
+
+What counts is open: taken and not yet answered for by the gateway it goes to. So a peer that is away for a week, a slow line or a slow
+disk fill the office's own tray and not our memory, and whoever is not behind that peer notices nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from gateway.flow.agenda import Agenda
+from gateway.flow.bulk import Grade, grade
+
+COUNT_EVERY: Final = 0.25  # seconds; counting ten thousand works takes two milliseconds, and what was begun since is added
+# Offers of bulk being copied or waiting to be: one more than there are threads for, so that 64 slots of the tray stay for small ones.
+COPIED_AT_ONCE: Final = {Grade.SMALL: 0, Grade.LARGE: 3, Grade.HUGE: 2}
+
+Full = Literal["peer-documents", "peer-bytes", "documents", "copies"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenLimits:
+    """How much may be open; gateway.toml [limits]."""
+
+    documents_per_peer: int = 4_000  # a day of a busy agency; at 1 KiB each in memory
+    documents: int = 8_000  # below what is loaded of due work at a start (10,000), so that all of it is in one order
+    bytes_per_peer: int = 256 * 1024**3  # four of the largest; the disk's head-room bounds all peers together
+
+
+class Pressure:
+    """Says whether an offer may be taken now."""
+
+    def __init__(self, agenda: Agenda, limits: OpenLimits) -> None:
+        self._agenda = agenda
+        self._limits = limits
+        self._loads: dict[str, tuple[int, int]] = {}
+        self._counted = float("-inf")
+        self._copied: Counter[Grade] = Counter()
+        self.waiting: Counter[str] = Counter()  # offers that waited when the tray was last walked, by what was full
+
+    def look(self) -> None:
+        """A walk of the tray begins."""
+        self.waiting.clear()
+
+    def full(self, gateways: Iterable[str], size: int, moment: float) -> Full | None:
+        """What an offer of so many bytes to those gateways has to wait for; counted as waiting."""
+        self._count(moment)
+        found = self._full(frozenset(gateways), size)
+        if found is not None:
+            self.waiting[found] += 1
+        return found
+
+    def _full(self, gateways: frozenset[str], size: int) -> Full | None:
+        limits, kind = self._limits, grade(size)
+        if kind is not Grade.SMALL and self._copied[kind] >= COPIED_AT_ONCE[kind]:
+            return "copies"
+        total = sum(count for count, _ in self._loads.values())
+        if total and total + len(gateways) > limits.documents:
+            return "documents"
+        for gateway in gateways:
+            count, open_bytes = self._loads.get(gateway, (0, 0))
+            if count >= limits.documents_per_peer:
+                return "peer-documents"
+            if count and open_bytes + size > limits.bytes_per_peer:  # one alone always goes: it would wait for ever
+                return "peer-bytes"
+        return None
+
+    def begin(self, gateways: Iterable[str], size: int) -> None:
+        """An offer is being taken; it is open as far as this can tell until the next count."""
+        if grade(size) is not Grade.SMALL:
+            self._copied[grade(size)] += 1
+        noted = size if grade(size) is not Grade.SMALL else 0
+        for gateway in gateways:
+            count, open_bytes = self._loads.get(gateway, (0, 0))
+            self._loads[gateway] = (count + 1, open_bytes + noted)
+
+    def copied(self, size: int) -> None:
+        """An offer begun was taken, or was not: what is open of it now is on the agenda."""
+        if grade(size) is not Grade.SMALL:
+            self._copied[grade(size)] -= 1
+
+    def _count(self, moment: float) -> None:
+        if not 0 <= moment - self._counted < COUNT_EVERY:
+            self._counted = moment
+            self._loads = self._agenda.under_way()
