@@ -51,6 +51,7 @@ from gateway.flow.ports import (
     SignedReceipt,
     Status,
 )
+from gateway.flow.pressure import OpenLimits
 from gateway.flow.rooms import Rooms
 from gateway.flow.stage import Stage
 from gateway.flow.standing import DirectoryPapers, Standing
@@ -155,6 +156,7 @@ class Node:
         self.encryption: Holder = organisation.encryption
         self.policy: tuple[Policy, bytes] = policy_of()
         self.min_free = 0
+        self.open_limits = OpenLimits()
         self.scratch_ceiling = 512 * MIB
         self.trust: Trust = world.pki.trust
         self.rooms: Rooms
@@ -242,6 +244,7 @@ class Node:
                 hot_in=Hot(MIB),
                 hot_receipts=Hot(MIB),
                 failing=failing,
+                open_limits=self.open_limits,
             )
             self.journey = Journey(self.rooms, poll_seconds=self.poll_seconds, in_flight=8)
             async with asyncio.TaskGroup() as self.group:
