@@ -130,6 +130,19 @@ class Inbound:
         if obstacle is not None:
             raise ProblemError(obstacle.problem, obstacle.en, retryable=True)
 
+    def _check_level(self, level: str) -> None:
+        """The same for the level that came: what is forgiven at one is not at another."""
+        obstacle = next(self._rooms.obstacles(level), None)
+        if obstacle is not None:
+            raise ProblemError(obstacle.problem, obstacle.en, retryable=True)
+
+    def _check_crowded(self, transmittal: Transmittal) -> None:
+        """When the disk is getting full, what policy lets wait first waits at its sender's."""
+        size = transmittal.content.size if transmittal.content else 0
+        obstacle = self._rooms.degraded.crowded(transmittal.level, transmittal.urgency, size)
+        if obstacle is not None:
+            raise ProblemError(obstacle.problem, obstacle.en, retryable=True)
+
     async def _offer(self, peer: str, cover_bytes: bytes, content: bytes | None) -> Answer:
         rooms, begun = self._rooms, self._rooms.clock.monotonic()
         now = rooms.clock.now()
@@ -147,6 +160,7 @@ class Inbound:
         assert examined.transmittal.content is not None
         if content is None:
             return await self._begin_upload(peer, cover_bytes, examined)
+        self._check_crowded(examined.transmittal)
         answer = await self._open_and_accept(examined, (content,), _place(content), now)
         rooms.gauges.bytes_moved("in", peer, len(content))
         rooms.gauges.latency("accept", rooms.clock.monotonic() - begun)
@@ -170,6 +184,7 @@ class Inbound:
         self, cover_bytes: bytes, peer: str, content: bytes, now: datetime
     ) -> tuple[Examined, tuple[Opened, Judged, StoredContent] | None, YizhanError | None]:
         examined = self._examine(cover_bytes, peer, now)
+        self._check_crowded(examined.transmittal)
         if examined.refusal or examined.hold:
             return examined, None, None
         try:
@@ -184,11 +199,12 @@ class Inbound:
             raise ProblemError("malformed", str(error), retryable=False) from error
         examined = examine(cover, peer, self._rooms.standing, now)
         try:
-            self._rooms.standing.check_signer(examined.suite, now)
+            self._rooms.standing.check_signer(examined.suite, now, examined.transmittal.level)
         except CrlStale as error:
             raise ProblemError("crl-stale", str(error), retryable=True) from error
         except LocalError as error:  # a receipt nobody would believe is none: nothing is accepted in this suite
             raise ProblemError("internal", str(error), retryable=True) from error
+        self._check_level(examined.transmittal.level)
         return examined
 
     async def _answer_to_cover(self, examined: Examined, now: datetime) -> Answer | None:
@@ -249,15 +265,19 @@ class Inbound:
         if key in self._verifying:
             return Pending(state="verifying", offset=size)
         try:
-            upload = await asyncio.to_thread(self._open_or_begin, key, cover, size)
+            upload = await asyncio.to_thread(self._open_or_begin, key, cover, examined.transmittal, size)
         except NoRoom as error:
             raise ProblemError("no-room", str(error), retryable=True) from error
         except TooManyUploads as error:
             raise ProblemError("too-many", str(error), retryable=True) from error
         return Pending(state="upload", offset=upload.offset)
 
-    def _open_or_begin(self, key: str, cover: bytes, size: int) -> Upload:
-        return self._rooms.uploads.open(key) or self._rooms.uploads.begin(key, cover, size)
+    def _open_or_begin(self, key: str, cover: bytes, transmittal: Transmittal, size: int) -> Upload:
+        upload = self._rooms.uploads.open(key)
+        if upload is None:
+            self._check_crowded(transmittal)  # what was begun may go on: its room is set aside
+            upload = self._rooms.uploads.begin(key, cover, size)
+        return upload
 
     async def _upload(self, peer: str, exchange: str, transmittal_digest: str) -> Upload:
         upload = await asyncio.to_thread(self._rooms.uploads.open, _upload_key(peer, transmittal_digest))
@@ -399,7 +419,7 @@ class Inbound:
             self._kept(examined, stated, now),
             Schedule(work=hand_over),
         )
-        leaves = (self._leaves.arrived(LeafKind.ACCEPTED, now, transmittal, examined.digest), self._receipt_leaf(examined, stated, now))
+        leaves = (self._accepted_leaf(examined, now), self._receipt_leaf(examined, stated, now))
         try:
             name = await self._record_named(self._opening(examined, State.ACCEPTED, now, private, transmittal.id), changes, leaves)
         except AlreadyOpen:
@@ -478,6 +498,12 @@ class Inbound:
 
     def _kept(self, examined: Examined, stated: Judged, now: datetime) -> KeepReceipt:
         return kept(stated, "in", now, sender_org=examined.transmittal.sender.org)
+
+    def _accepted_leaf(self, examined: Examined, now: datetime) -> Leaf:
+        """It says what the decision was forgiven, here and about the sender."""
+        assert examined.clearance is not None
+        graces = (*examined.clearance.graces, *self._rooms.degraded.graces(examined.transmittal.level))
+        return self._leaves.accepted(now, examined.transmittal, examined.digest, graces)
 
     def _receipt_leaf(self, examined: Examined, stated: Judged, now: datetime) -> Leaf:
         sender = examined.transmittal.sender.org
