@@ -46,7 +46,7 @@ class PeerRates:
     patience_seconds: float = 5.0  # the longest wait for a rate; a debt beyond it is forgiven rather than a connection held longer
     at_once: int = 16  # of one peer being verified: what a gateway of ours opens, and one batch of a stage
     at_once_in_doubt: int = 2  # … when half its failures are used up: an honest request then waits behind two of its acts, not sixteen
-    body_memory: int = 32 * 1024 * 1024  # larger request bodies of one peer in memory together; the next is read when there is room
+    body_memory: int = 16 * 1024 * 1024  # larger bodies of one peer being read together, and two copies for a moment; others wait unread
 
 
 def peer_rates(*, requests: float, exchanges: float, mib: float, failures_a_minute: float) -> PeerRates:

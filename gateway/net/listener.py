@@ -95,11 +95,20 @@ class Connection(web.RequestHandler):
         self._head_timer = self._loop.call_later(self._listener.limits.head_seconds, self._head_is_late)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the peer; the first complete head ends the wait for it."""
+        """Bytes from the peer; the first complete head ends the wait for it. Who pipelines is answered once and hung up on."""
         super().data_received(data)
+        if len(self._messages) > 1:
+            while len(self._messages) > 1:
+                self._messages.pop()
+            self.close()
         if self._head_timer is not None and self._request_count:
             self._head_timer.cancel()
             self._head_timer = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody would hear an answer."""
+        return self.transport is None or self.transport.is_closing()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the place back."""

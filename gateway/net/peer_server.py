@@ -119,6 +119,8 @@ class PeerServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, Connection)
+        if connection.gone:
+            raise ConnectionResetError("hung up before the request was looked at")
         peer = ""
         started = perf_counter()
         try:
