@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "serve": Entry("serve", "运行网关", "run the gateway until SIGTERM or Ctrl-C"),
     "send": Entry("send", "发送一份公文", "send a document"),
     "trace": Entry("trace", "查看交换及其经过", "list exchanges, or follow one step by step"),
+    "queue": Entry("queue", "未完成和卡住的交换：查看、重试、退回、结束", "what is open or stuck: look, retry, give back, end"),
     "sign-for": Entry("signfor", "签收一份已送达的公文", "sign for a delivered document", "add_sign_for"),
     "return": Entry("signfor", "退回一份已送达的公文", "return a delivered document", "add_return"),
     "audit": Entry("audit", "审计日志", "the audit log"),

@@ -44,6 +44,11 @@ _LEAVES_ZH = {
     "arrived": "到达",
     "accepted": "接收",
     "delivered": "送达",
+    "stuck": "无法投递，已停住",
+    "expired": "结束等待",
+    "retried": "人工重试",
+    "reminded": "时限提醒",
+    "alarm": "告警",
 }
 
 
@@ -124,7 +129,7 @@ async def _one(home: Home, exchange: str, voice: Voice) -> None:
     async with open_ledger(home) as ledger:
         row = await find_exchange(ledger, exchange)
         receipts = await ledger.receipts(row.direction, row.key)
-        hops = await _hops(home, ledger, row, receipts)
+        hops = await hops_of(home, ledger, row, receipts)
     reader = Reader(home)
     private = reader.private(row)
     reasons = private.reasons if private else ()
@@ -141,7 +146,7 @@ async def _one(home: Home, exchange: str, voice: Voice) -> None:
         voice.say(f"  依据 {reason.rule}：{reason.zh}", f"  by {reason.rule}: {reason.en}")
 
 
-async def _hops(home: Home, ledger: Ledger, row: ExchangeRow, receipts: tuple[ReceiptRow, ...]) -> list[Hop]:
+async def hops_of(home: Home, ledger: Ledger, row: ExchangeRow, receipts: tuple[ReceiptRow, ...]) -> list[Hop]:
     """Our own steps by the leaves of the log, everybody's statements by their receipts, in order of time."""
     gateway, org = home.config.gateway.id, home.config.gateway.organisation
     hops = [Hop(row.created, gateway, org, "opened", "", "record")] if not row.passages else []

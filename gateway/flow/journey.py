@@ -19,6 +19,7 @@ from gateway.flow.leftovers import SWEEP_EVERY, Leftovers
 from gateway.flow.office import Desk
 from gateway.flow.outbound import Outbound
 from gateway.flow.queue import Queue
+from gateway.flow.queue_deadlines import Deadlines
 from gateway.flow.queue_poison import KINDS, Poison
 from gateway.flow.rooms import Rooms
 from gateway.flow.taking import Taking
@@ -48,6 +49,7 @@ class Journey:
         self.delivering = Delivering(rooms, self.desk, self.taking)
         self.handover = HandOver(rooms, self.desk)
         self.queue = Queue(rooms, self.desk, self.delivering, self.outbound.forget)
+        self.deadlines = Deadlines(rooms, self.desk)
         self.watching = Watching(rooms, self.delivering, self.handover)
         self.leftovers = Leftovers(rooms, self.inbound)
         self.degraded = DegradedLog(rooms)
@@ -62,6 +64,7 @@ class Journey:
         agenda.handle("deliver", self.delivering.deliver)
         agenda.handle("hand-over", self.handover.hand_over)
         agenda.handle("send-receipt", self.handover.send_receipts)
+        agenda.handle("remind", self.deadlines.remind)
         for kind in KINDS:
             agenda.handle(kind, self.poison.forgive)
         failing.bind(agenda, self._rooms.record, key=self._rooms.standing.storage_key, alarm=self._set_aside)
@@ -135,6 +138,7 @@ class Journey:
     async def _watch_expiry(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             await self.watching.attempt("expiry", self.watching.expire)
+            await self.watching.attempt("deadlines", self.deadlines.look)
             if self._more_due:
                 await self._fill()
             await rest(stop, EXPIRE_EVERY)

@@ -18,13 +18,14 @@ from gateway.core.exchange import Direction, State
 from gateway.core.keys import id_of
 from gateway.core.step import StoredContent, Work
 from gateway.flow.desk import Desk
-from gateway.flow.ports import CheckpointRow, ExchangeRow, PassageRow, ReceiptRow
+from gateway.flow.ports import CheckpointRow, ExchangeRow, PassageRow, ReceiptRow, WaitingRow
 from gateway.store import schema
 from gateway.store.proofs import StoredTree
 from gateway.store.questions import Questions
 from gateway.store.schema import from_micros, to_micros
 from gateway.store.statements import Row, digest_key
 from gateway.store.transactions import transactions
+from gateway.store.waiting import WaitingQuestions, in_order, waiting_row, work_of
 
 MAX_BATCH = 64  # questions in one read transaction: a long one would keep the write-ahead log from being taken over
 
@@ -53,6 +54,7 @@ class Ledger:
         self._database: type[Exception] = self._connection.dialect.loaded_dbapi.Error
         self._transaction = transactions(self._connection.dialect, self._cursor, read_only=True)
         self._ask = Questions(self._connection.dialect)
+        self._waiting = WaitingQuestions(self._connection.dialect)
         self._tree = StoredTree(self._cursor, self._connection.dialect)
         self._desk: Desk[Asked | Read, Any] = Desk("ledger", self._serve, ceiling=MAX_BATCH)
 
@@ -138,7 +140,23 @@ class Ledger:
 
     async def due(self, *, limit: int = 10_000) -> tuple[Work, ...]:
         """All work, soonest first, whether due yet or not."""
-        return tuple(_work(row) for row in await self._rows(self._ask.due, limit))
+        return tuple(work_of(row) for row in await self._rows(self._ask.due, limit))
+
+    async def work(self, key: str) -> Work | None:
+        """What is due under that key, or set aside."""
+        rows = await self._rows(self._waiting.work, key)
+        return work_of(rows[0]) if rows else None
+
+    async def waiting(
+        self, direction: Direction, states: frozenset[State], *, after: tuple[str, str] = ("", ""), limit: int = 1000
+    ) -> tuple[WaitingRow, ...]:
+        """Passages in one of the states, in the order of exchange and recipient, from behind ``after`` on."""
+
+        def read() -> tuple[WaitingRow, ...]:
+            asked = [(self._waiting.waiting, state.value, direction, *after, limit) for state in sorted(states)]
+            return in_order([waiting_row(direction, row) for question in asked for row in self._all(*question)], limit)
+
+        return await self._desk.ask(read)  # type: ignore[no-any-return]
 
     async def unnamed_blobs(self, names: Sequence[str]) -> tuple[str, ...]:
         """Those of these blobs that belong to no exchange."""
@@ -265,21 +283,6 @@ def _receipt_row(row: Row) -> ReceiptRow:
         body=body,
         signature=signature,
         leaf=leaf,
-    )
-
-
-def _work(row: Row) -> Work:
-    key, kind, direction, exchange, due, peer, priority, attempts, detail = row
-    return Work(
-        key=key,
-        kind=kind,
-        direction=direction,
-        exchange=exchange,
-        due=from_micros(due),
-        peer=peer,
-        priority=priority,
-        attempts=attempts,
-        detail=detail,
     )
 
 

@@ -206,6 +206,7 @@ work = Table(
     Column("priority", Integer, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("detail", LargeBinary, nullable=False),
+    Column("trouble", LargeBinary, nullable=False),  # why it failed the last time; empty when it did not
     sqlite_with_rowid=False,
 )
 
