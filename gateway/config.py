@@ -8,7 +8,6 @@ key or a socket; ``gateway.home`` does. Every change of this file takes effect a
 from __future__ import annotations
 
 import re
-import tomllib
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -21,6 +20,7 @@ from crypto.suites import SUITES
 from gateway.core.canonical import GATEWAY_PATTERN, MAX_INTEGER
 from gateway.core.errors import BadConfiguration
 from gateway.core.organisation import check_code
+from gateway.core.toml_text import NotToml, read_toml
 
 FILE_NAME: Final = "gateway.toml"
 MAX_CONFIGURATION = 64 * 1024  # a page of settings; anything larger is another file under this name
@@ -182,8 +182,8 @@ class Config:
         if len(data) > MAX_CONFIGURATION:
             raise BadConfiguration(f"{source}: larger than {MAX_CONFIGURATION} bytes", file=source, key="")
         try:
-            table = tomllib.loads(data.decode("utf-8"))
-        except (ValueError, RecursionError) as problem:  # no UTF-8, no TOML, an integer of thousands of digits, a thousand brackets
+            _, table = read_toml(data)
+        except NotToml as problem:
             raise BadConfiguration(f"{source}: not TOML: {problem}", file=source, key="") from problem
         config = _read_struct(cls, table, source, "")
         validate(config, source=source)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,6 +16,7 @@ from typing import Any, NoReturn, TypeVar
 from gateway.core.canonical import MAX_INTEGER
 from gateway.core.errors import BadConfiguration
 from gateway.core.levels import LEVELS, Level, UnknownLevel, level_named
+from gateway.core.toml_text import NotToml, read_toml
 
 MAX_POLICY_BYTES = 1024 * 1024  # a thousand routes fit; what is larger was made by mistake or malice
 MAX_LISTED = 1_000  # rows and patterns are compared with each other at load
@@ -226,8 +226,7 @@ def parse(data: bytes, name: str) -> Table:
     if len(data) > MAX_POLICY_BYTES:
         raise BadConfiguration(f"{name}: larger than {MAX_POLICY_BYTES} bytes", source=name, key="", line=None, fix="split the routes")
     try:
-        text = data.decode("utf-8")
-        values = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        text, values = read_toml(data)
+    except NotToml as error:
         raise BadConfiguration(f"{name}: not TOML: {error}", source=name, key="", line=None, fix="correct the spelling") from error
     return Table(source=Source(name=name, text=text), path="", values=values)
