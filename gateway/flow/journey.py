@@ -10,6 +10,7 @@ from functools import partial
 from gateway.core.keys import id_of, sender_of
 from gateway.core.leaf import Leaf, LeafKind
 from gateway.core.step import Work
+from gateway.flow import recovery
 from gateway.flow.degraded_log import DegradedLog
 from gateway.flow.delivering import Delivering
 from gateway.flow.handover import HandOver

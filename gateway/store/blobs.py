@@ -111,6 +111,10 @@ class FolderBlobs:
             raise BlobMissing(f"blob {name} is not there: run fsck", blob=name) from None
         return _pieces(descriptor, offset)
 
+    def has(self, name: str) -> bool:
+        """Whether a blob of that name is there."""
+        return self.path(name).is_file()
+
     def remove(self, name: str) -> None:
         """Destroy a blob nothing names any more; one that is gone already is no error."""
         with suppress(FileNotFoundError):

@@ -166,6 +166,10 @@ class Ledger:
 
         return await self._desk.ask(read)  # type: ignore[no-any-return]
 
+    async def wanted_blobs(self) -> tuple[str, ...]:
+        """The blobs that works still due will read."""
+        return tuple(name for (name,) in await self._rows(self._ask.wanted))
+
     async def kept(self, shelf: str, name: str) -> bytes | None:
         """The bytes on a shelf under a name."""
         question = (self._ask.token, int(name)) if shelf == "token" else (self._ask.kept, shelf, name)

@@ -51,6 +51,12 @@ class Questions:
         )
         self.content = self._text(placed.where(same(sealed, "direction", "exchange")))
         self.blob = self._text(_first(select(sealed.c.blob).where(same(sealed, "blob")), _ONE))
+        self.wanted = self._text(
+            select(sealed.c.blob)
+            .distinct()
+            .select_from(work.join(sealed, _joined(work, sealed)))
+            .where(sealed.c.blob.is_not(None), work.c.kind.in_([literal_column("'deliver'"), literal_column("'hand-over'")]))
+        )
         of_source = OUTBOUND_OFFER & same(exchanges, "office", "source")
         self.taken = self._text(select(exchanges.c.key, exchanges.c.content_digest).where(of_source).order_by(exchanges.c.seq))
         receipt = _without(receipts, "seq", "digest_key").order_by(receipts.c.seq)
