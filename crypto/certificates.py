@@ -175,7 +175,7 @@ class ChainCache:
         """The same trust and memory for one act, for which a revocation list counts so much longer than its next update."""
         other = ChainCache.__new__(ChainCache)
         other.trust, other.stale_since = self.trust, None
-        other._grace, other._verifier, other._known, other._lock = grace, self._verifier, self._known, self._lock
+        other._grace, other._verifier, other._known, other._lock = grace, self._verifier, self._known, self._lock  # noqa: SLF001  # of this class
         return other
 
 

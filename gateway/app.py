@@ -44,7 +44,7 @@ from gateway.net.ops import OpsServer
 from gateway.net.peer_client import PeerClient
 from gateway.net.peer_server import PeerServer
 from gateway.net.time_client import TimeClient
-from gateway.readings import NotReadyReasons, Readings
+from gateway.readings import Absences, NotReadyReasons, Readings
 from gateway.renewal import Renewal, older_directories, open_directory
 from gateway.store.blobs import FolderBlobs
 from gateway.store.files import Headroom
@@ -276,7 +276,7 @@ class Gateway:
         )
         readings = Readings(self._home, rooms)
         self._metrics.collect = readings.collect
-        ops = OpsServer(NotReadyReasons(rooms), self._metrics)
+        ops = OpsServer(NotReadyReasons(rooms), self._metrics, absences=Absences(rooms))
         control = ControlServer(self._home.data, journey.queue.act)
         await control.start()
         down.push_async_callback(control.stop)

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from crypto.certificates import Certificate
+from gateway.core.canonical import format_time
+from gateway.core.policy import MODES
+from gateway.flow.degraded import Absence
 from gateway.flow.ports import CheckpointRow
 from gateway.flow.rooms import Rooms
 from gateway.home import Home
 from gateway.net import metrics
-from gateway.net.ops import NotReady
+from gateway.net.ops import Away, LevelLeft, NotReady
 
 DAY = 86_400.0
 
@@ -27,6 +30,30 @@ class NotReadyReasons:
         return [NotReady(code=obstacle.code, text=f"{obstacle.zh}：{obstacle.en}") for obstacle in self._rooms.obstacles()]
 
 
+class Absences:
+    """``net.ops.Absences``: what is away, from memory."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def __call__(self) -> Sequence[Away]:
+        """What is away now, and how long each level goes on."""
+        return [_away(absence) for absence in self._rooms.degraded.absences()]
+
+
+def _away(absence: Absence) -> Away:
+    levels = (
+        LevelLeft(
+            level=stand.level,
+            until=format_time(stand.until) if stand.until is not None else None,
+            seconds_left=stand.left,
+            stopped=stand.stopped,
+        )
+        for stand in absence.stands
+    )
+    return Away(mode=absence.mode, subject=absence.subject, since=format_time(absence.since), levels=tuple(levels))
+
+
 class Readings:
     """Gauges that are looked up at a scrape."""
 
@@ -40,6 +67,7 @@ class Readings:
         """The readings now."""
         rooms, now = self._rooms, self._rooms.clock.now()
         checkpoint = await rooms.ledger.latest_checkpoint()
+        absences = rooms.degraded.absences()
         return metrics.Readings(
             queues=self._queues(now),
             log_sizes={_origin(checkpoint): checkpoint.size} if checkpoint else {},
@@ -49,6 +77,8 @@ class Readings:
             },
             directory_days=(rooms.standing.directory.expires - now).total_seconds() / DAY,
             disk_free_bytes=shutil.disk_usage(self._home.data).free,
+            degraded={mode: sum(absence.mode == mode for absence in absences) for mode in MODES},
+            degraded_seconds_left=_seconds_left(absences),
         )
 
     def _queues(self, now: datetime) -> dict[str, metrics.Queue]:
@@ -60,6 +90,17 @@ class Readings:
                 depth=depth + (known.depth if known else 0), oldest_seconds=max(age, known.oldest_seconds if known else 0.0)
             )
         return queues
+
+
+def _seconds_left(absences: Sequence[Absence]) -> dict[tuple[str, str], float]:
+    """The shortest time by mode and level."""
+    found: dict[tuple[str, str], float] = {}
+    for absence in absences:
+        for stand in absence.stands:
+            if stand.left is not None:
+                key = absence.mode, stand.level
+                found[key] = min(stand.left, found.get(key, stand.left))
+    return found
 
 
 def _origin(checkpoint: CheckpointRow) -> str:

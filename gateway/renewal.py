@@ -133,8 +133,8 @@ class Renewal:
             await rest(stop, self._pause(self._home.config.trust.crl_refresh_seconds))
 
     def _pause(self, usual: float) -> float:
-        """Until the next look: soon while nothing is taken for want of what is looked for."""
-        waited_for = any(obstacle.code in ("directory-expired", "crl-stale") for obstacle in self._rooms.obstacles())
+        """Until the next look: soon while what is looked for is wanting, whether or not policy lets a level go on without."""
+        waited_for = any(absence.mode in ("directory-expired", "crl-stale") for absence in self._rooms.degraded.absences())
         return min(usual, RETRY_SECONDS) if waited_for else usual
 
     async def catch_up(self) -> None:

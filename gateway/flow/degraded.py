@@ -298,9 +298,9 @@ class Degraded:
 
     def _stand(self, handling: Handling, lapse: Lapse, now: datetime, moment: datetime) -> Stand:
         until = self._allowance(handling).until(lapse, timestamp_required=handling.timestamp_required)
-        confirmed = now + self.guard.left(self.clock.monotonic(), self._allowance(handling).clock_confirmation)
-        if lapse.mode == "time-authority":
-            until = min(until, confirmed)
+        if lapse.mode == "time-authority":  # the clock it confirmed last is believed no longer than that
+            confirmed = self.guard.confirmed
+            until = min(until, lapse.since if confirmed is None else confirmed + self._allowance(handling).clock_confirmation)
         left = max(0.0, (until - max(moment, lapse.since)).total_seconds())
         return Stand(level=handling.level.id, until=until, left=left, stopped=now > until)
 

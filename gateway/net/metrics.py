@@ -42,6 +42,8 @@ class Readings:
     directory_days: float | None = None
     open_uploads: int | None = None
     disk_free_bytes: int | None = None
+    degraded: Mapping[str, int] = field(default_factory=dict)  # by mode: how many are away, 0 where none
+    degraded_seconds_left: Mapping[tuple[str, str], float] = field(default_factory=dict)  # by mode and level
 
 
 Collect = Callable[[], Awaitable[Readings]]
@@ -81,6 +83,10 @@ class Metrics:
         self._directory = Gauge("yizhan_directory_days_left", "Days until the directory in force expires", registry=registry)
         self._uploads = Gauge("yizhan_open_uploads", "Resumable uploads begun and not finished", registry=registry)
         self._disk = Gauge("yizhan_disk_free_bytes", "Free room on the data disk", registry=registry)
+        self._degraded = Gauge("yizhan_degraded", "How many things of this kind are away", ("mode",), registry=registry)
+        self._left = Gauge(
+            "yizhan_degraded_seconds_left", "Until a level stops because something is away", ("mode", "level"), registry=registry
+        )
         self._ready = Gauge("yizhan_ready", "1 when the gateway takes and accepts documents", registry=registry)
 
     # ---- ports.Gauges, and what the peer port counts ---------------------------------------------------------------------------------
@@ -139,6 +145,11 @@ class Metrics:
         for peer, queue in readings.queues.items():
             self._depth.labels(self._peer(peer)).set(queue.depth)
             self._oldest.labels(self._peer(peer)).set(queue.oldest_seconds)
+        self._left.clear()
+        for mode, count in readings.degraded.items():
+            self._degraded.labels(mode).set(count)
+        for (mode, level), seconds in readings.degraded_seconds_left.items():
+            self._left.labels(mode, level).set(seconds)
         for origin, size in readings.log_sizes.items():
             self._log_size.labels(origin).set(size)
         for use, days in readings.certificate_days.items():

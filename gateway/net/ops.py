@@ -24,15 +24,45 @@ class NotReady:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelLeft:
+    """One level while something is away: until when it goes on, and how many seconds that is; None where no time runs out."""
+
+    level: str
+    until: str | None
+    seconds_left: float | None
+    stopped: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Away:
+    """Something that is away: a stable word, whose (a suite, a peer, or empty), since when, and the levels it concerns."""
+
+    mode: str
+    subject: str
+    since: str
+    levels: tuple[LevelLeft, ...]
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the first level stops; None where no time runs out."""
+        return min((level.seconds_left for level in self.levels if level.seconds_left is not None), default=None)
+
+
 Readiness = Callable[[], Sequence[NotReady]]
 """What stands in the way now; empty when ready. Called on the event loop: answers from memory."""
+
+
+Absences = Callable[[], Sequence[Away]]
+"""What is away now, whether it stands in the way or policy lets levels go on. Called as ``Readiness``."""
 
 
 class OpsServer:
     """``/healthz``, ``/readyz``, ``/metrics``."""
 
-    def __init__(self, readiness: Readiness, metrics: Metrics, *, limits: ListenLimits = OPS_LIMITS) -> None:
+    def __init__(self, readiness: Readiness, metrics: Metrics, *, absences: Absences = tuple, limits: ListenLimits = OPS_LIMITS) -> None:
         self._readiness = readiness
+        self._absences = absences
         self._metrics = metrics
         self._listener = Listener(self._handle, name="ops", limits=limits)
 
@@ -66,5 +96,28 @@ class OpsServer:
 
     def _ready(self) -> web.Response:
         reasons = self._readiness()
-        body = {"ready": not reasons, "reasons": [{"code": reason.code, "text": reason.text} for reason in reasons]}
+        body = {
+            "ready": not reasons,
+            "reasons": [{"code": reason.code, "text": reason.text} for reason in reasons],
+            "degraded": [_shown(away) for away in self._absences()],
+        }
         return answer(503 if reasons else 200, msgspec.json.encode(body, order="sorted"), JSON_TYPE)
+
+
+def _shown(away: Away) -> dict[str, object]:
+    levels = [
+        {"level": each.level, "until": each.until, "seconds_left": _rounded(each.seconds_left), "stopped": each.stopped}
+        for each in away.levels
+    ]
+    return {
+        "mode": away.mode,
+        "subject": away.subject,
+        "since": away.since,
+        "until": min((each.until for each in away.levels if each.until is not None), default=None),
+        "seconds_left": _rounded(away.seconds_left),
+        "levels": levels,
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)

@@ -10,7 +10,7 @@ import pytest
 from gateway.core.exchange import State
 from gateway.flow.ports import Gauges
 from gateway.net.metrics import MAX_PEERS, Metrics, Queue, Readings
-from gateway.net.ops import NotReady, OpsServer
+from gateway.net.ops import Away, LevelLeft, NotReady, OpsServer
 
 
 @pytest.fixture
@@ -39,12 +39,47 @@ async def test_alive(ops):
 
 async def test_ready_and_why_not(ops):
     get, reasons, _ = ops
-    assert await get("/readyz") == (200, b'{"ready":true,"reasons":[]}', "application/json")
+    assert await get("/readyz") == (200, b'{"degraded":[],"ready":true,"reasons":[]}', "application/json")
     assert b"yizhan_ready 1.0" in (await get("/metrics"))[1]
     reasons.append(NotReady(code="clock", text="时钟偏差 12 秒"))
     status, body, _ = await get("/readyz")
-    assert (status, json.loads(body)) == (503, {"ready": False, "reasons": [{"code": "clock", "text": "时钟偏差 12 秒"}]})
+    assert (status, json.loads(body)) == (503, {"degraded": [], "ready": False, "reasons": [{"code": "clock", "text": "时钟偏差 12 秒"}]})
     assert b"yizhan_ready 0.0" in (await get("/metrics"))[1]
+
+
+async def test_what_is_away_is_told_with_a_countdown():
+    levels = (
+        LevelLeft(level="public", until="2026-03-02T14:00:00Z", seconds_left=3599.9712, stopped=False),
+        LevelLeft(level="internal", until="2026-03-02T08:00:00Z", seconds_left=0.0, stopped=True),
+    )
+    away = [Away(mode="crl-stale", subject="", since="2026-03-02T08:00:00Z", levels=levels)]
+    away.append(
+        Away(
+            mode="disk-low",
+            subject="",
+            since="2026-03-02T08:00:00Z",
+            levels=(LevelLeft(level="public", until=None, seconds_left=None, stopped=False),),
+        )
+    )
+    server = OpsServer(tuple, Metrics(), absences=lambda: away)
+    await server.start("127.0.0.1", 0)
+    try:
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{server.port}/readyz") as response:
+            crl, disk = (await response.json())["degraded"]
+    finally:
+        await server.stop()
+    assert crl == {
+        "mode": "crl-stale",
+        "subject": "",
+        "since": "2026-03-02T08:00:00Z",
+        "until": "2026-03-02T08:00:00Z",
+        "seconds_left": 0.0,
+        "levels": [
+            {"level": "public", "until": "2026-03-02T14:00:00Z", "seconds_left": 3600.0, "stopped": False},
+            {"level": "internal", "until": "2026-03-02T08:00:00Z", "seconds_left": 0.0, "stopped": True},
+        ],
+    }
+    assert (disk["until"], disk["seconds_left"]) == (None, None)
 
 
 async def test_other_paths_and_methods(ops):
@@ -84,6 +119,8 @@ async def test_names_are_law_for_dashboards():
             directory_days=20.0,
             open_uploads=2,
             disk_free_bytes=1 << 30,
+            degraded={"crl-stale": 1, "clock": 0},
+            degraded_seconds_left={("crl-stale", "internal"): 90.5},
         )
 
     metrics.collect = collect
@@ -103,6 +140,9 @@ async def test_names_are_law_for_dashboards():
         "yizhan_directory_days_left 20.0",
         "yizhan_open_uploads 2.0",
         "yizhan_disk_free_bytes 1.073741824e+09",
+        'yizhan_degraded{mode="crl-stale"} 1.0',
+        'yizhan_degraded{mode="clock"} 0.0',
+        'yizhan_degraded_seconds_left{level="internal",mode="crl-stale"} 90.5',
     ):
         assert line in lines, line
     assert not [line for line in lines if "python" in line or "process_" in line]
