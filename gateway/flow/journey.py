@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from functools import partial
 
 from gateway.core.keys import id_of, sender_of
@@ -82,19 +83,21 @@ class Journey:
         """Begin: what the database says is due is due; nothing is accepted before the clock is confirmed."""
         rooms = self._rooms
         rooms.agenda.start(group)
+        found = await recovery.look(rooms)
         await self.degraded.load()
         await self.watching.attempt("time authority", self.watching.stamp_checkpoint)  # first: nothing is dated before the clock is confirmed
         await self.watching.started()
         rooms.standing.accepts_work = True
-        log.info("started; %d works were due", await self._fill())
+        due = await self._fill()
+        log.log(logging.ERROR if found.missing else logging.INFO, "started: %s", found.line(due, more=self._more_due))
 
-    async def _fill(self) -> int:
-        """Take in what is due by the database and not on the agenda yet; how much of it there is."""
+    async def _fill(self) -> Sequence[Work]:
+        """Take in what is due by the database and not on the agenda yet."""
         due = await self._rooms.ledger.due(limit=MAX_LOADED)
         self._rooms.agenda.add_missing(due)
         self.poison.begin(due)
         self._more_due = len(due) == MAX_LOADED
-        return len(due)
+        return due
 
     async def run(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         """Walk and watch until ``stop``."""
