@@ -69,6 +69,7 @@ class Agenda:
         self._later: dict[str, tuple[asyncio.TimerHandle, Work]] = {}
         self._present: dict[str, Work] = {}
         self._doing: set[str] = set()
+        self._failing: dict[str, Work] = {}  # being put off or given up
         self._woken: dict[str, float] = {}
         self._awaited: dict[str, set[str]] = {}  # what failed works wait for, and their keys
         self._awaits: dict[str, str] = {}  # the same by key
@@ -195,7 +196,7 @@ class Agenda:
     def under_way(self) -> dict[str, tuple[int, int]]:
         """Documents on their way to each peer that it has not answered for: how many, and the bytes of the large ones; "" is not sealed yet."""
         loads: dict[str, tuple[int, int]] = {}
-        for work in itertools.chain(self._present.values(), (work for _, work in self._later.values())):
+        for work in itertools.chain(self._present.values(), (work for _, work in self._later.values()), self._failing.values()):
             if work.kind in ("seal", "deliver"):
                 count, size = loads.get(work.peer, (0, 0))
                 loads[work.peer] = (count + 1, size + size_of(work))
@@ -265,4 +266,8 @@ class Agenda:
             self._doing.discard(work.key)
         self.done(work)
         if failure is not None:
-            await self._failed(work, failure)
+            self._failing[work.key] = work
+            try:
+                await self._failed(work, failure)
+            finally:
+                self._failing.pop(work.key, None)

@@ -89,7 +89,7 @@ class Outbound:
                 continue
             await self._slots.acquire()
             self._at_work.add(offer.source)
-            self._rooms.pressure.begin(self._gateways(offer), size_of_offer(offer))
+            self._rooms.pressure.begin(offer.source, self._gateways(offer), size_of_offer(offer))
             begun += 1
             task = group.create_task(self._begin(offer), name=f"take {self._alias(offer.source)}")
             self.running.add(task)
@@ -155,7 +155,7 @@ class Outbound:
                 self._poison.passed(self._offer_key(offer.source))
         finally:
             self._at_work.discard(offer.source)
-            self._rooms.pressure.copied(size_of_offer(offer))
+            self._rooms.pressure.begun(offer.source)
             self._slots.release()
 
     async def _take_or_turn_away(self, offer: Offer | BadOffer) -> None:

@@ -7,7 +7,6 @@ disk fill the office's own tray and not our memory, and whoever is not behind th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -38,6 +37,7 @@ class Pressure:
         self._limits = limits
         self._loads: dict[str, tuple[int, int]] = {}
         self._counted = float("-inf")
+        self._beginning: dict[str, tuple[frozenset[str], int]] = {}  # by the office's name of the offer
         self._copied: Counter[Grade] = Counter()
         self.waiting: Counter[str] = Counter()  # offers that waited when the tray was last walked, by what was full
 
@@ -45,10 +45,10 @@ class Pressure:
         """A walk of the tray begins."""
         self.waiting.clear()
 
-    def full(self, gateways: Iterable[str], size: int, moment: float) -> Full | None:
+    def full(self, gateways: frozenset[str], size: int, moment: float) -> Full | None:
         """What an offer of so many bytes to those gateways has to wait for; counted as waiting."""
         self._count(moment)
-        found = self._full(frozenset(gateways), size)
+        found = self._full(gateways, size)
         if found is not None:
             self.waiting[found] += 1
         return found
@@ -68,21 +68,29 @@ class Pressure:
                 return "peer-bytes"
         return None
 
-    def begin(self, gateways: Iterable[str], size: int) -> None:
-        """An offer is being taken; it is open as far as this can tell until the next count."""
+    def begin(self, source: str, gateways: frozenset[str], size: int) -> None:
+        """The offer of that name is being taken; it is open from now on."""
+        self._beginning[source] = gateways, size
         if grade(size) is not Grade.SMALL:
             self._copied[grade(size)] += 1
-        noted = size if grade(size) is not Grade.SMALL else 0
-        for gateway in gateways:
-            count, open_bytes = self._loads.get(gateway, (0, 0))
-            self._loads[gateway] = (count + 1, open_bytes + noted)
+        self._add(gateways, size)
 
-    def copied(self, size: int) -> None:
-        """An offer begun was taken, or was not: what is open of it now is on the agenda."""
+    def begun(self, source: str) -> None:
+        """It was taken, or was not: what is open of it is on the agenda."""
+        _, size = self._beginning.pop(source)
         if grade(size) is not Grade.SMALL:
             self._copied[grade(size)] -= 1
 
     def _count(self, moment: float) -> None:
-        if not 0 <= moment - self._counted < COUNT_EVERY:
-            self._counted = moment
-            self._loads = self._agenda.under_way()
+        if 0 <= moment - self._counted < COUNT_EVERY:
+            return
+        self._counted = moment
+        self._loads = self._agenda.under_way()
+        for gateways, size in self._beginning.values():
+            self._add(gateways, size)
+
+    def _add(self, gateways: frozenset[str], size: int) -> None:
+        noted = 0 if grade(size) is Grade.SMALL else size
+        for gateway in gateways:
+            count, open_bytes = self._loads.get(gateway, (0, 0))
+            self._loads[gateway] = (count + 1, open_bytes + noted)
