@@ -32,7 +32,7 @@ from gateway.flow.private import ALIAS, source_digest
 from gateway.flow.queue import Operator, Outcome, Request
 from gateway.flow.rooms import Rooms
 from gateway.flow.stage import Stage
-from gateway.flow.standing import Standing
+from gateway.flow.standing import AbsentSigner, Standing
 from gateway.home import Home, log_name
 from gateway.net.calling import CallLimits
 from gateway.net.control import ControlServer
@@ -233,7 +233,10 @@ class Gateway:
             if kept.crl is None:
                 log.warning("revocation list %s counts as missing: %s", kept.file.name, kept.problem)
         directory, papers = open_directory(home, bundle, chains, now)
-        signers = home.signers()
+        signers = home.signers_or_absent()
+        for suite, signer in signers.items():
+            if isinstance(signer, AbsentSigner):
+                log.warning("the signing key of suite %s is away: nothing is taken or accepted that needs it", suite)
         if "gm-1" in signers and sm2_engine().name == "gmssl":
             log.warning("no libcrypto with SM2 was found: SM2 runs on the slow fallback engine")
         standing = Standing(

@@ -20,6 +20,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from crypto.certificates import Certificate, Trust
@@ -34,6 +35,7 @@ from gateway.config import FILE_NAME, Config, read_config
 from gateway.core.errors import BadConfiguration
 from gateway.core.policy import Policy, load_policy
 from gateway.files import make_folder, others_may_read, sync_folder, write_atomic
+from gateway.flow.standing import AbsentSigner
 from gateway.net.tls import TlsIdentity
 from gateway.storage_key_file import open_storage_key
 
@@ -167,8 +169,25 @@ class Home:
         found: dict[str, Signer] = {}
         for suite in SUITES:
             if (self.keys / f"sign-{suite}.pem").exists():
-                found[suite] = KeySigner(self._private_key(f"sign-{suite}"), self.certificate(f"sign-{suite}"))
+                found[suite] = self._signer(suite)
         return found
+
+    def signers_or_absent(self) -> dict[str, Signer]:
+        """The same for a gateway that runs: a key that cannot be opened now is away, and its suite waits for it. Raises KeyUnusable only
+        where not even the certificate can be read.
+        """
+        found: dict[str, Signer] = {}
+        for suite, row in SUITES.items():
+            if (self.certs / f"sign-{suite}.pem").exists():
+                certificate = self.certificate(f"sign-{suite}")
+                try:
+                    found[suite] = self._signer(suite)
+                except KeyUnusable:
+                    found[suite] = AbsentSigner(suite=row, certificate=certificate, call=partial(self._signer, suite))
+        return found
+
+    def _signer(self, suite: str) -> Signer:
+        return KeySigner(self._private_key(f"sign-{suite}"), self.certificate(f"sign-{suite}"))
 
     def unwrappers(self) -> dict[str, tuple[Unwrapper, ...]]:
         """The encryption keys of each suite, the current one first, then older ones that still open what was sent to them."""

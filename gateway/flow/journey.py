@@ -136,6 +136,7 @@ class Journey:
     async def _watch_clock(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             held = await self.watching.attempt("time authority", self.watching.stamp_checkpoint)
+            await self.watching.attempt("signing keys", self.watching.call_keys)
             silent = self._rooms.degraded.silent_authorities
             await rest(stop, STAMP_EVERY if held and not silent else CLOCK_RETRY)
 

@@ -5,11 +5,12 @@ One mutable place, replaced piece by piece by the tasks that watch; everybody el
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from crypto.certificates import ChainCache, CrlStale, Purpose
+from crypto.certificates import Certificate, ChainCache, CrlStale, Purpose
 from crypto.content_cipher import StorageKey
 from crypto.errors import KeyUnusable, LocalError, Unverified
 from crypto.keys import Signer, Unwrapper
@@ -33,6 +34,19 @@ class DirectoryPapers:
     head: bytes
     signature: bytes
     entries: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbsentSigner:
+    """Stands where a signing key should: its certificate is here, its holder is not. ``call`` asks for it again; raises KeyUnusable."""
+
+    suite: Suite
+    certificate: Certificate
+    call: Callable[[], Signer]
+
+    def sign(self, message: bytes) -> bytes:
+        """Raises KeyUnusable, always."""
+        raise KeyUnusable(f"the signing key of suite {self.suite.id} is away", suite=self.suite.id, bytes=len(message))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,14 +132,28 @@ class Standing:
         return True
 
     def check_signer(self, suite: Suite, at: datetime, level: str | None = None) -> None:
-        """Whether peers will believe what we sign now: our own certificate judged as they judge it. Raises KeyUnusable, CrlStale."""
-        certificate = self.signer(suite).certificate
+        """Whether we can sign now and peers will believe it: our certificate judged as they judge it. Raises KeyUnusable, CrlStale."""
+        signer = self.signer(suite)
+        if isinstance(signer, AbsentSigner):
+            raise KeyUnusable(f"the signing key of suite {suite.id} is away", suite=suite.id)
+        certificate = signer.certificate
         try:
             chain = self.chains_at(level).verify(certificate, at=at, now=at, purpose=Purpose.SIGN)
         except Unverified as error:
             raise KeyUnusable(f"our own signing certificate of suite {suite.id} does not hold: {error}", suite=suite.id) from error
         if chain.revoked_later is not None:
             raise KeyUnusable(f"our own signing certificate of suite {suite.id} is revoked", suite=suite.id)
+
+    def call_keys(self) -> tuple[str, ...]:
+        """Ask once for each signing key that is away; the suites whose key came back. May wait for a disk or a device."""
+        back: dict[str, Signer] = {}
+        for suite, signer in self.signers.items():
+            if isinstance(signer, AbsentSigner):
+                with suppress(KeyUnusable):
+                    back[suite] = signer.call()
+        if back:
+            self.signers = {**self.signers, **back}
+        return tuple(back)
 
     def signer(self, suite: Suite) -> Signer:
         """Our signing key of that suite. Raises BadConfiguration when we have none."""

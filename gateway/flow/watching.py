@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from gateway.flow.handover import HandOver
 from gateway.flow.leaves import Leaves
 from gateway.flow.ports import CheckpointRow
 from gateway.flow.rooms import Rooms
+from gateway.flow.standing import AbsentSigner
 
 log = logging.getLogger("yizhan.watching")
 
@@ -87,6 +89,14 @@ class Watching:
         rooms.guard.saw_token(stamp.at, mono)
         rooms.degraded.heard("time-authority", suite.id)
         return token
+
+    async def call_keys(self) -> None:
+        """Ask again for signing keys that are away."""
+        standing, degraded = self._rooms.standing, self._rooms.degraded
+        if any(isinstance(signer, AbsentSigner) for signer in standing.signers.values()):
+            for suite in await asyncio.to_thread(standing.call_keys):
+                log.warning("the signing key of suite %s is back", suite)
+                degraded.forget()
 
     async def _look_at_newest_leaf(self, checkpoint: CheckpointRow | None) -> None:
         newest = await self._rooms.ledger.leaf(checkpoint.size - 1) if checkpoint is not None else None
