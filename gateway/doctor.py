@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
+
+import msgspec
 
 from crypto.certificates import Certificate, ChainCache, CrlStale, Purpose
 from crypto.errors import YizhanError
@@ -21,7 +23,9 @@ from crypto.sm2 import engine as sm2_engine
 from crypto.suites import suite_named
 from crypto.timestamps import make_request, token_from_response, verify_token
 from gateway.config import split_address
+from gateway.core.canonical import parse_time
 from gateway.core.directory import Directory
+from gateway.flow.degraded_log import KEPT_AS, KeptAbsence, KeptStand, kept_from
 from gateway.home import PASSPHRASE_VARIABLE, Home
 from gateway.net.time_client import TimeClient
 
@@ -46,6 +50,7 @@ class Diagnosis:
     en: str
     fix_zh: str = ""
     fix: str = ""
+    away: Mapping[str, object] | None = None  # of what is away: mode, subject, since, until and the levels, as /readyz shows it
 
 
 def ok(what: str, zh: str, en: str) -> Diagnosis:
@@ -70,7 +75,7 @@ class _Patient:
 async def examine(home: Home, now: Callable[[], datetime]) -> AsyncIterator[Diagnosis]:
     """Every check, in an order in which what comes first explains what comes later."""
     patient = _Patient(home, now())
-    for check in (_permissions, _engine, _keys, _trust, _directory, _certificates, _policy, _disk, _database):
+    for check in (_permissions, _engine, _keys, _trust, _directory, _certificates, _policy, _disk, _database, _degraded):
         try:
             for diagnosis in check(patient):
                 yield diagnosis
@@ -300,6 +305,76 @@ def _database(patient: _Patient) -> Iterator[Diagnosis]:
     yield ok(
         "database", f"数据库可读：{exchanges} 次交换，日志 {leaves} 项", f"the database is readable: {exchanges} exchanges, {leaves} leaves"
     )
+
+
+# ---- what is away ------------------------------------------------------------------------------------------------------------------
+
+_AWAY: dict[str, tuple[str, str, str]] = {  # by mode: its name in Chinese, and what to do in both languages
+    "time-authority": (
+        "时间戳机构",
+        "请恢复时间戳机构，或在 [time.authorities] 中增加一个",
+        "Bring it back, or name another in [time.authorities].",
+    ),
+    "crl-stale": ("吊销列表", "请取得新的吊销列表（trust.crl_urls）", "Fetch a fresh list (trust.crl_urls)."),
+    "directory-expired": ("交换目录", "请恢复 directory.url 的更新", "Mend directory.url."),
+    "key-away": ("签名密钥", "请恢复密钥文件，或续期证书", "Bring the key file back, or renew the certificate."),
+    "disk-low": ("磁盘空间", "请清理或扩容磁盘", "Make room or add disk."),
+    "clock": ("时钟确认", "请校准系统时钟（NTP）并恢复时间戳机构", "Set the clock (NTP) and bring a time authority back."),
+    "peer-away": ("对方网关", "请联系对方，并检查网络", "Ask them, and check the network."),
+}
+
+
+def _degraded(patient: _Patient) -> Iterator[Diagnosis]:
+    """What the gateway saw away when it last looked, counted down to now."""
+    database = patient.home.database
+    if not database.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
+            row = connection.execute("SELECT value FROM remembered WHERE name = ?", (KEPT_AS,)).fetchone()
+        kept = kept_from(row[0]) if row else None
+    except (sqlite3.Error, msgspec.MsgspecError) as error:
+        yield broken("degraded", error, "请运行 yizhan fsck", "Run `yizhan fsck`.")
+        return
+    if kept is None or not kept.absences:
+        yield ok("degraded", "没有降级运行的情形", "nothing a level would need is away")
+        return
+    for absence in kept.absences:
+        yield _away(absence, max(patient.now, parse_time(kept.seen)))
+
+
+def _away(absence: KeptAbsence, now: datetime) -> Diagnosis:
+    name, fix_zh, fix = _AWAY[absence.mode]
+    stands = [_stand(stand, now) for stand in absence.levels]
+    stopped = any(stand["stopped"] for stand in stands)
+    subject = f" {absence.subject}" if absence.subject else ""
+    over = ("已超时", "for too long") if absence.mode == "peer-away" else ("已停止", "stopped")  # a silent peer stops no level
+    zh = "；".join(_words(stand, "所有密级", over[0], "剩余") for stand in stands)
+    en = "; ".join(_words(stand, "every level", over[1], "left") for stand in stands)
+    return Diagnosis(
+        health="fail" if stopped else "warn",
+        what=f"degraded {absence.mode}{subject}",
+        zh=f"{name}{subject} 自 {absence.since} 起不可用。{zh}",
+        en=f"{absence.mode}{subject} has been away since {absence.since}. {en}",
+        fix_zh=fix_zh,
+        fix=fix,
+        away={"mode": absence.mode, "subject": absence.subject, "since": absence.since, "levels": stands},
+    )
+
+
+def _stand(stand: KeptStand, now: datetime) -> dict[str, object]:
+    left = None if stand.until is None else max(0.0, (parse_time(stand.until) - now).total_seconds())
+    return {"level": stand.level, "until": stand.until, "seconds_left": left, "stopped": stand.stopped or left == 0.0}
+
+
+def _words(stand: Mapping[str, object], everybody: str, stopped: str, left: str) -> str:
+    level, seconds = stand["level"] or everybody, stand["seconds_left"]
+    if stand["stopped"]:
+        return f"{level} {stopped}"
+    if not isinstance(seconds, float):
+        return f"{level}"
+    minutes = int(seconds) // 60
+    return f"{level} {left} {minutes // 60}:{minutes % 60:02}:{int(seconds) % 60:02} ({stand['until']})"
 
 
 # ---- the world ---------------------------------------------------------------------------------------------------------------------

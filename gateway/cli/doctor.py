@@ -44,7 +44,8 @@ async def _examine(home: Home, voice: Voice) -> list[Diagnosis]:
     return found
 
 
-def _value(diagnosis: Diagnosis) -> dict[str, str]:
+def _value(diagnosis: Diagnosis) -> dict[str, object]:
+    away = {} if diagnosis.away is None else {"away": diagnosis.away}
     return {
         "health": diagnosis.health,
         "what": diagnosis.what,
@@ -52,4 +53,5 @@ def _value(diagnosis: Diagnosis) -> dict[str, str]:
         "en": diagnosis.en,
         "fix": diagnosis.fix,
         "fix_zh": diagnosis.fix_zh,
+        **away,
     }
