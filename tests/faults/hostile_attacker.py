@@ -21,10 +21,10 @@ from collections import Counter
 from pathlib import Path
 
 from crypto.errors import YizhanError
+from gateway.flow.ports import SignedReceipt
 from gateway.home import Home
 from gateway.net.frames import CONTENT_TYPE, EXCHANGE_TYPE, RECEIPTS_TYPE, pack_receipts
 from gateway.net.tls import TlsIdentity, _as_file
-from gateway.flow.ports import SignedReceipt
 from tests.faults.hostile import Forge, Made, forge_of, good_content, head
 
 STRANGER, MEMBER = "127.0.0.2", "127.0.0.3"
@@ -148,7 +148,7 @@ class Attack:
         return self.asking(lambda: random.choice(self.poisoned).request())
 
     def crowds(self):
-        return self.asking(lambda: self.crowded.request())
+        return self.asking(self.crowded.request)
 
     def receipts(self):
         frame = pack_receipts([SignedReceipt(body=os.urandom(600), signature=os.urandom(2000)) for _ in range(1000)])
@@ -189,7 +189,7 @@ class Attack:
         """Connections that say nothing, hundreds of them."""
         held = []
         try:
-            for _ in range(HALF_OPEN):
+            while len(held) < HALF_OPEN:
                 held.append(await self.connect(None, STRANGER))
             await asyncio.sleep(2)
         finally:
@@ -229,10 +229,12 @@ async def attack(home: Path, suite: str, to: str, host: str, port: int, only: li
     this = Attack(forge, identity, host, port)
     await this.prepare()
     await forge.close()
-    print("ready", flush=True)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
 
     def end() -> None:
-        print(json.dumps(this.heard), flush=True)
+        sys.stdout.write(json.dumps(this.heard) + "\n")
+        sys.stdout.flush()
         os._exit(0)  # it leaves as rudely as it came
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)

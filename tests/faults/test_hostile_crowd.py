@@ -102,8 +102,10 @@ def test_everybody_else_is_served_while_one_member_plays_every_trick(tmp_path, s
                 heard |= {name: heard.get(name, 0) + count for name, count in end(attacker).items()}
         tally, metrics = city.tally(), city.metrics()
         memory = city.resident_mib()["receiver"]
-    print(f"\n{suite}: calm p50 {median(calm):.0f} p99 {at(calm, 0.99):.0f} ms; attacked p50 {median(attacked):.0f} "
-          f"p99 {at(attacked, 0.99):.0f} ms; {memory:.0f} MiB; {heard}")  # noqa: T201  # the long form's figures
+    print(
+        f"\n{suite}: calm p50 {median(calm):.0f} p99 {at(calm, 0.99):.0f} ms; attacked p50 {median(attacked):.0f} "
+        f"p99 {at(attacked, 0.99):.0f} ms; {memory:.0f} MiB; {heard}"
+    )  # the long form's figures
     # Nothing of the honest sender's was lost or refused, and nothing of the attacker's came through but its one good document
     sent = 10 + TURNS * (2 * DOCUMENTS + max(5, DOCUMENTS // 10))
     assert sent <= tally["deliveries"] <= sent + TURNS * 2  # a good document a turn, and the crowded one
