@@ -20,6 +20,7 @@ from gateway.core.exchange import State
 from gateway.core.leaf import Leaf, LeafKind
 from gateway.core.step import Finish, Keep, Remember, Schedule, Step, StoredContent
 from gateway.store import schema
+from gateway.store.audit import verify_log
 from gateway.store.journal import Journal
 from gateway.store.mark import WRITE_SECONDS, read_mark
 from tests.store.disk import failing_sync
@@ -367,22 +368,26 @@ async def test_a_commit_of_unknown_fate_fails_everybody_and_stops(store, journal
     again.close()
 
 
-async def test_a_full_database_stops_the_journal_and_loses_nothing_acknowledged(store):
+async def test_a_full_database_refuses_steps_loses_nothing_and_goes_on_when_there_is_room(store):
     journal = store.journal()
     journal._cursor.execute("PRAGMA max_page_count = 200")
     acknowledged: list[Paper] = []
-    with pytest.raises(JournalStopped, match="full"):
+    with pytest.raises(NoRoom, match="full"):
         for _ in range(1000):
             paper = Paper(content=os.urandom(20_000))
             await journal.record(paper.take())
             await journal.record(paper.seal())
             acknowledged.append(paper)
-    journal.close()
     assert acknowledged
-    again = store.journal()
     assert {row[1] for row in rows(store, "sealed")} == {paper.id for paper in acknowledged}
-    assert (await again.record(Paper().take())).tree_size == again.size
+    journal._cursor.execute("PRAGMA max_page_count = 1000000")
+    size = journal.size
+    assert (await journal.record(Paper().take())).leaves == (size,), "the tree is the one in the database"
+    journal.close()
+    again = store.journal()
+    assert (await again.record(Paper().take())).tree_size == again.size == size + 2
     again.close()
+    assert verify_log(store.database, store.mark, store.key.verifier.vkey, ORIGIN).ok
 
 
 async def test_no_head_room_refuses_steps_and_lets_them_through_again(store, journal, monkeypatch):
@@ -569,7 +574,7 @@ async def test_the_mark_follows_a_busy_log_now_and_then_and_never_leads(store, j
     real = os.pwrite
 
     def pwrite(descriptor: int, data: bytes, offset: int) -> int:
-        size = int(data.split(b"\n")[2])
+        size = int(bytes(data).split(b"\n")[2])
         assert size <= len(rows(store, "leaves")), "only what is durable is marked"
         written.append(size)
         return real(descriptor, data, offset)

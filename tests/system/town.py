@@ -107,8 +107,9 @@ class Town:
 
     def kill(self, key: str) -> None:
         """SIGKILL, and gone on return."""
-        self.process(key).kill()
-        self.process(key).wait()
+        process = self.city.processes.pop(key)
+        process.kill()
+        process.wait()
 
     def start(self, key: str, *, ready: bool = True) -> None:
         self.city.start(key, "serve", "--home", str(self.city.homes[key].path))
