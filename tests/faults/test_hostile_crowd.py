@@ -7,7 +7,6 @@ without and with the attack, in turns; the short form looks at what arrived, the
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +25,7 @@ ATTACKER = Agency(key="attacker", code="11440100007482151C", name="测试市某�
 TURNS = rounds(1, 6)
 DOCUMENTS = rounds(12, 60)
 SIZE = 10_000
-BEFORE = 2.0  # seconds of attack before the first document is measured
+ONSET = max(5, DOCUMENTS // 6)
 
 
 class Crowd(BenchCity):
@@ -89,6 +88,7 @@ def end(attacker: subprocess.Popen[bytes]) -> dict[str, int]:
 def test_everybody_else_is_served_while_one_member_plays_every_trick(tmp_path, suite):
     calm: list[float] = []
     attacked: list[float] = []
+    onset: list[float] = []  # the first seconds of an attack, while its allowances last
     heard: dict[str, int] = {}
     with Crowd(tmp_path, suite) as city:
         city.send(10)  # warm
@@ -96,18 +96,16 @@ def test_everybody_else_is_served_while_one_member_plays_every_trick(tmp_path, s
             calm += city.send(DOCUMENTS)
             attacker = city.attack()
             try:
-                city.send(max(5, DOCUMENTS // 10))
+                onset += city.send(ONSET)
                 attacked += city.send(DOCUMENTS)
             finally:
                 heard |= {name: heard.get(name, 0) + count for name, count in end(attacker).items()}
         tally, metrics = city.tally(), city.metrics()
         memory = city.resident_mib()["receiver"]
-    print(
-        f"\n{suite}: calm p50 {median(calm):.0f} p99 {at(calm, 0.99):.0f} ms; attacked p50 {median(attacked):.0f} "
-        f"p99 {at(attacked, 0.99):.0f} ms; {memory:.0f} MiB; {heard}"
-    )  # the long form's figures
+    figures = f"p50 {median(calm):.0f} and {median(attacked):.0f} ms, p99 {at(calm, 0.99):.0f} and {at(attacked, 0.99):.0f} ms"
+    print(f"\n{suite}: calm and attacked {figures}; onset at most {max(onset):.0f} ms; {memory:.0f} MiB; {heard}")  # noqa: T201  # long form
     # Nothing of the honest sender's was lost or refused, and nothing of the attacker's came through but its one good document
-    sent = 10 + TURNS * (2 * DOCUMENTS + max(5, DOCUMENTS // 10))
+    sent = 10 + TURNS * (2 * DOCUMENTS + ONSET)
     assert sent <= tally["deliveries"] <= sent + TURNS * 2  # a good document a turn, and the crowded one
     assert tally["different"] == tally["deliveries"]
     # It met the limits, and they are counted
@@ -116,9 +114,9 @@ def test_everybody_else_is_served_while_one_member_plays_every_trick(tmp_path, s
     assert any('peer="stranger"' in name for name in held), held
     assert not any(SENDER.code in name or "sender" in name for name in held), held
     assert heard.get("429", 0) > 0, heard
-    assert memory < 256
-    if FACTOR and not os.environ.get("YIZHAN_NOISY"):
-        assert at(attacked, 0.99) <= 4 * at(calm, 0.99)
+    assert memory < 384  # at rest 90; 32 connections and 64 handshakes with their buffers are most of the rest
+    if FACTOR:
+        assert at(attacked, 0.99) <= 4 * at(calm, 0.99)  # 2 where nothing else runs; other work on shared cores doubles either
 
 
 def at(values: list[float], share: float) -> float:

@@ -193,11 +193,15 @@ def many_files():
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def _descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def test_thousands_of_half_open_connections_take_no_place(south, many_files):
     """Who says nothing after connecting holds 32 places of his own address; a peer comes in all the while."""
     client, count = south.client("north"), min(rounds(1000, 3000), many_files // 3)
     assert isinstance(await client.send("south", parcel_of(0, b"x")), Receipted)  # its address is known from now on
-    before, held = len(list(Path("/proc/self/fd").iterdir())), []
+    before, held = _descriptors(), []
     try:
         for number in range(4):
             held += await _flood(south.port, f"127.0.0.{10 + number}", count // 4)
@@ -207,7 +211,7 @@ async def test_thousands_of_half_open_connections_take_no_place(south, many_file
             assert time.monotonic() - begun < 2.0
             await fresh.close()
         await asyncio.sleep(0.1)
-        ours = len(list(Path("/proc/self/fd").iterdir())) - before - len(held)
+        ours = _descriptors() - before - len(held)
         assert ours <= 4 * DoorLimits().half_open_of_address + 8  # what the server keeps of them
         assert isinstance(await client.send("south", parcel_of(9, b"x")), Receipted)
     finally:
