@@ -183,10 +183,15 @@ def write_new(name: str, chunks: Iterator[bytes], *, below: int) -> int:
     return descriptor
 
 
+def sync(descriptor: int) -> None:
+    """Make what was written to a file, or the names in a folder, durable. Raises OSError."""
+    os.fsync(descriptor)
+
+
 def sync_and_close(descriptor: int) -> None:
     """Make what was written durable. Raises OSError."""
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 

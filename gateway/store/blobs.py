@@ -13,13 +13,13 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from crypto.errors import LocalError
 from crypto.randomness import random_bytes
-from gateway.store.files import Headroom, sync, sync_folder, write_all
+from gateway.core.errors import JournalStopped
+from gateway.store.files import Headroom, create, make_folder, remove, rename, sync, sync_folder, telling, write_all
 
 READ_PIECE = 256 * 1024  # large enough that a gigabyte takes 4,096 reads, small enough to hold one a stream
 _NAME = re.compile(r"[0-9a-f]{32}")
@@ -41,28 +41,29 @@ class BlobFile:
         self._left = promised
         self._name = random_bytes(16).hex()
         self._path = blobs.growing / self._name
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._descriptor = create(self._path)
 
     def write(self, data: bytes) -> None:
         """Append. Raises NoRoom; the writer must then be discarded."""
         if self.size + len(data) > self._promised:
             raise AssertionError(f"internal: a blob of {self._promised} bytes grows beyond them")
-        write_all(self._descriptor, data, self._path)
+        with telling(self._blobs.failed):
+            write_all(self._descriptor, data, self._path)
         self.size += len(data)
         self._left -= len(data)
         self._blobs.headroom.settle(len(data))
 
     def finish(self) -> str:
         """Sync, rename, sync the folder; the blob's name. Raises JournalStopped."""
-        sync(self._descriptor)
+        with telling(self._blobs.failed):
+            sync(self._descriptor)
         self._close()
         return self._blobs.adopt(self._path, self._name)
 
     def discard(self) -> None:
         """Leave no trace. Harmless after finish()."""
         self._close()
-        with suppress(FileNotFoundError):
-            self._path.unlink()
+        remove(self._path)
 
     def _close(self) -> None:
         if self._descriptor >= 0:
@@ -73,18 +74,24 @@ class BlobFile:
 
 
 class FolderBlobs:
-    """The blobs of one home (ports.Blobs). ``headroom`` is shared with the uploads on the same disk."""
+    """The blobs of one home (ports.Blobs). ``headroom`` is shared with the uploads on the same disk.
 
-    def __init__(self, folder: Path, headroom: Headroom) -> None:
+    ``failed`` is told, from whatever thread finds out, that the disk failed and this process must end.
+    """
+
+    def __init__(self, folder: Path, headroom: Headroom, failed: Callable[[JournalStopped], None] = lambda _: None) -> None:
         self.headroom = headroom
+        self.failed = failed
         self.growing = folder / "growing"
         self._folder = folder
-        self.growing.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for shelf in range(256):
-            (folder / f"{shelf:02x}").mkdir(exist_ok=True, mode=0o700)
-        sync_folder(folder)
+        make_folder(folder, 0o700)
+        names = {path.name for path in folder.iterdir()}
+        for name in ("growing", *(f"{shelf:02x}" for shelf in range(256))):
+            if name not in names:
+                make_folder(folder / name, 0o700, durable=False)
+        sync_folder(folder)  # once for all, and of a start that was cut off before it
         for left_over in self.growing.iterdir():
-            left_over.unlink()
+            remove(left_over)
 
     def create(self, size: int) -> BlobFile:
         """A writer for at most ``size`` bytes. Raises NoRoom."""
@@ -99,8 +106,8 @@ class FolderBlobs:
         """Make a synced file on this disk a blob of that name. Durable on return."""
         target = self.path(name)
         os.utime(path)  # its age counts from here, however long its bytes took to come
-        path.replace(target)
-        sync_folder(target.parent)
+        with telling(self.failed):
+            rename(path, target)
         return name
 
     def read(self, name: str, offset: int = 0) -> Iterator[bytes]:
@@ -117,8 +124,7 @@ class FolderBlobs:
 
     def remove(self, name: str) -> None:
         """Destroy a blob nothing names any more; one that is gone already is no error."""
-        with suppress(FileNotFoundError):
-            self.path(name).unlink()
+        remove(self.path(name))
 
     def older_than(self, seconds: float) -> Iterator[str]:
         """Names of blobs that have had their name for longer than that."""

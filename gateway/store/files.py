@@ -1,32 +1,88 @@
-"""Writing so that it stays written: fsync, rename, fsync the folder, and room kept free on the disk.
+"""The one door to the disk: writing so that it stays written, and room kept free.
 
-A rename is durable only when the folder that holds the new name is synced as well. An fsync that fails may have lost what earlier
-writes put down, so it is never tried again: the process must stop and recover (JournalStopped).
+Every byte the store, the home and the pilot authority keep goes through these few verbs (the folder office has its own few, below
+folders strangers write into: ``adapters/folder_files.py``); a test sees to it that nobody else writes, renames or syncs.
+
+A name is durable only when the folder that holds it is synced as well; so is a folder's own name in the folder above. An fsync that
+fails may have lost what earlier writes put down, so it is never tried again: the process must stop and recover (JournalStopped).
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gateway.core.errors import JournalStopped, NoRoom
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # EFBIG: RLIMIT_FSIZE or the file system's own limit
+_FAILED = frozenset({errno.EIO, errno.EROFS})  # a disk that fails, or that the kernel has closed after it failed
 
 
 @contextmanager
 def translating(path: Path) -> Iterator[None]:
-    """Turn a failed write into NoRoom when the disk (or a limit) is full; every other OSError stays what it is."""
+    """Turn a failed write into NoRoom when the disk (or a limit) is full, into JournalStopped when it fails or may only be read."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
             raise NoRoom(f"no room to write {path.name}: {error.strerror}", path=str(path)) from error
+        if error.errno in _FAILED:
+            message = f"{path} cannot be written ({error.strerror}): stop, check the disk, start again"
+            raise JournalStopped(message, path=str(path), errno=error.errno) from error
         raise
+
+
+@contextmanager
+def telling(failed: Callable[[JournalStopped], None]) -> Iterator[None]:
+    """Tell whoever ends the process of a failing disk, whoever asked: the asker may be a peer."""
+    try:
+        yield
+    except JournalStopped as error:
+        failed(error)
+        raise
+
+
+# ---- files open for writing ------------------------------------------------------------------------------------------------------
+
+
+def create(path: Path, mode: int = 0o600) -> int:
+    """A new file, empty; its descriptor. Raises NoRoom, JournalStopped, FileExistsError."""
+    with translating(path):
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+
+
+def open_for_change(path: Path) -> int:
+    """The file, made when it is not there, for its owner alone; its descriptor. Raises NoRoom, JournalStopped."""
+    with translating(path):
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def write_all(descriptor: int, data: bytes, path: Path) -> None:
+    """Write every byte; a short write is continued. Raises NoRoom, JournalStopped."""
+    view = memoryview(data)
+    with translating(path):
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+
+def write_at(descriptor: int, offset: int, data: bytes, path: Path) -> None:
+    """Write every byte from ``offset`` on. Raises NoRoom, JournalStopped."""
+    view = memoryview(data)
+    with translating(path):
+        while view:
+            written = os.pwrite(descriptor, view, offset)
+            view, offset = view[written:], offset + written
+
+
+def cut(descriptor: int, size: int, path: Path) -> None:
+    """End the file there. Raises NoRoom, JournalStopped."""
+    with translating(path):
+        os.ftruncate(descriptor, size)
 
 
 def sync(descriptor: int) -> None:
@@ -35,6 +91,9 @@ def sync(descriptor: int) -> None:
         os.fsync(descriptor)
     except OSError as error:
         raise JournalStopped(f"fsync failed ({error.strerror}): stop, check the disk, start again", errno=error.errno) from error
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------------------
 
 
 def sync_folder(folder: Path) -> None:
@@ -46,19 +105,41 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_all(descriptor: int, data: bytes, path: Path) -> None:
-    """Write every byte; a short write is continued. Raises NoRoom."""
-    view = memoryview(data)
-    with translating(path):
-        while view:
-            view = view[os.write(descriptor, view) :]
+def make_folder(path: Path, mode: int = 0o777, *, durable: bool = True) -> None:
+    """The folder, with its parents when missing; with ``durable`` its name is so on return, too. Raises NoRoom, JournalStopped."""
+    if not path.is_dir():
+        make_folder(path.parent, durable=durable)
+        with translating(path):
+            path.mkdir(mode=mode, exist_ok=True)
+        if durable:
+            sync_folder(path.parent)
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Give ``path`` this content, complete or not at all. Durable on return. Raises NoRoom, JournalStopped."""
+def rename(path: Path, target: Path) -> None:
+    """Give a synced file or folder its name, in place of what has it. Durable on return. Raises NoRoom, JournalStopped."""
+    with translating(target):
+        path.replace(target)
+    sync_folder(target.parent)
+
+
+def remove(path: Path) -> None:
+    """The name goes, by and by durably; one that is gone is no error. Raises JournalStopped."""
+    with translating(path), suppress(FileNotFoundError):
+        path.unlink()
+
+
+def remove_tree(folder: Path) -> None:
+    """A folder nobody relies on, with all in it; best effort."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Give ``path`` this content, complete or not at all, and these permissions. Durable on return. Raises NoRoom, JournalStopped."""
     temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    remove(temporary)  # of a process that was cut off; a path has one writer
+    descriptor = create(temporary, mode)
     try:
+        os.fchmod(descriptor, mode)  # whatever the umask says
         write_all(descriptor, data, path)
         sync(descriptor)
     except BaseException:
@@ -67,8 +148,11 @@ def write_durably(path: Path, data: bytes) -> None:
         raise
     finally:
         os.close(descriptor)
-    temporary.replace(path)
-    sync_folder(path.parent)
+    try:
+        rename(temporary, path)
+    except NoRoom:
+        remove(temporary)
+        raise
 
 
 class Headroom:

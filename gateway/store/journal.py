@@ -4,7 +4,8 @@ One thread owns one connection. It drains what is queued, carries the batch out 
 COMMIT, so that the cost of a sync is shared by whoever waited for it. What a crash means here: before COMMIT returned, nothing of any
 member exists and nobody was told anything; after it, every member is durable, whether or not its asker still lives to hear of it.
 
-A conflict fails its member alone. Any other failure of the database, and above all of COMMIT itself, leaves a fate this process must not
+A conflict fails its member alone. A disk found full fails the batch alone: the database says for certain that nothing of it was committed,
+the tree in memory is discarded and read again, and the next batch may find room. Any other failure of the database, and above all of COMMIT itself, leaves a fate this process must not
 guess: the journal stops, everybody waiting and everybody after them gets JournalStopped, and the next start reads back what is there.
 
     journal = Journal.open(home / "yizhan.db", log_key=key, origin="bureau.example/node-1/2026.1", mark=home / "mark")
@@ -13,6 +14,7 @@ guess: the journal stops, everybody waiting and everybody after them gets Journa
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,16 +33,18 @@ from gateway.flow.desk import Desk
 from gateway.flow.ports import Recorded
 from gateway.store import schema
 from gateway.store.apply import NotTogether, Together, name_conflict
-from gateway.store.files import Headroom
+from gateway.store.files import Headroom, open_for_change, sync_folder
 from gateway.store.log import AuditLog, Page
 from gateway.store.statements import Row, Statements
-from gateway.store.transactions import transactions
+from gateway.store.transactions import found_no_room, settle, transactions
 
 MAX_BATCH = 256  # steps in one transaction: a commit stays short, and so does the wait of whoever comes next
 LINGER = 0.02  # seconds a busy writer waits for more: a commit's fixed cost (measured: 1 to 2 ms of CPU) is shared by those who come
 MIN_FREE = 64 * 1024 * 1024  # what a batch, the write-ahead log and its checkpoint may need at once, several times over
 
 ROOM_SECONDS = 0.1
+
+_LOG = logging.getLogger(__name__)
 
 OnCommit = Callable[[int, float], None]  # how many steps one commit carried, how many seconds it took; must not raise
 
@@ -80,12 +84,14 @@ class Journal:
     ) -> Self:
         """Open or create the database, read the tree back and hold it against checkpoint and mark.
 
-        The caller holds the home lock. Raises NewerDatabase, JournalStopped.
+        The caller holds the home lock. Raises NewerDatabase, NoRoom, JournalStopped.
         """
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # for its owner alone from the first byte on
+        os.close(open_for_change(path))  # for its owner alone from the first byte on
+        sync_folder(path.parent)
         log = AuditLog(log_key, origin, mark)
         with _translating(path), ExitStack() as undo:
             connection = undo.enter_context(schema.connect(path).connect())
+            settle(connection)
             with connection.begin():
                 schema.prepare(connection)
                 log.restore(connection, connection.connection.cursor())
@@ -141,6 +147,8 @@ class Journal:
         try:
             answers = self._commit(steps)
         except (self._database, OSError, YizhanError) as error:
+            if found_no_room(error) and self._undone():
+                return [NoRoom(f"the disk is full: {error}") for _ in steps]
             self._stop(error)
             return [JournalStopped(f"{self._stopped}") for _ in steps]
         except BaseException as error:
@@ -177,6 +185,19 @@ class Journal:
         if page.rows:
             self._log.committed()
         return [one if isinstance(one, Exception) else Recorded(leaves=one, tree_size=page.size) for one in members]
+
+    def _undone(self) -> bool:
+        """A batch that found the disk full never was: go back to what is there. Whether that is certain."""
+        self._room_seen = float("-inf")
+        try:
+            if self._cursor.connection.in_transaction:  # the database may have rolled back by itself
+                self._transaction.rollback()
+            with self._connection.begin():
+                self._log.read_again(self._connection, self._cursor)
+        except (self._database, DBAPIError, OSError, YizhanError) as error:
+            _LOG.warning("what became of a batch that found the disk full cannot be told: %s", error)
+            return False
+        return True
 
     def _together(self, steps: Sequence[Step], page: Page) -> list[tuple[int, ...]]:
         """All members in bulk: the leaf indices of each. Raises one of ``_refused`` when a member conflicts or cannot be written."""

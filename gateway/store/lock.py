@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from crypto.errors import LocalError
+from gateway.store.files import cut, open_for_change, write_at
 
 
 class HomeInUse(LocalError):
@@ -25,16 +26,16 @@ class HomeLock:
     """
 
     def __init__(self, path: Path) -> None:
-        """Take the lock. Raises HomeInUse."""
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        """Take the lock. Raises HomeInUse, NoRoom, JournalStopped: a disk that may only be read is found out here."""
+        self._descriptor = open_for_change(path)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pid = os.read(self._descriptor, 20).decode("ascii", "replace").strip()
             os.close(self._descriptor)
             raise HomeInUse(f"{path.parent} is in use by process {pid or 'unknown'}: one gateway process a home", pid=pid) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, b"%d\n" % os.getpid(), 0)
+        cut(self._descriptor, 0, path)
+        write_at(self._descriptor, 0, b"%d\n" % os.getpid(), path)
 
     def close(self) -> None:
         """Give the home back. The file stays: removing it would let two processes lock two files of one name."""

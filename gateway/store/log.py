@@ -105,14 +105,21 @@ class AuditLog:
 
     def _restore(self, connection: Connection, tree: StoredTree) -> None:
         self._check_origin(connection)
+        self._read(connection, tree)
+        self._check_mark(tree)
+        self._mark = MarkFile(self._mark_path, Mark(origin=self._origin, size=self.size, root=self._root))
+
+    def _read(self, connection: Connection, tree: StoredTree) -> None:
         size = connection.scalar(select(func.coalesce(func.max(schema.leaves.c.idx) + 1, 0))) or 0
         self._frontier = _frontier(tree, size)
         self._root = self._frontier.root()
         self._check_checkpoint(connection)
         if size:
             self._last_at = Leaf.from_bytes(tree.leaves(size - 1, size)[0]).at
-        self._check_mark(tree)
-        self._mark = MarkFile(self._mark_path, Mark(origin=self._origin, size=self.size, root=self._root))
+
+    def read_again(self, connection: Connection, cursor: Any) -> None:
+        """Discard the tree in memory for the one in the database. Raises JournalStopped, TreeDamaged, Malformed."""
+        self._read(connection, StoredTree(cursor, connection.dialect))
 
     def page(self) -> Page:
         """A page for the next batch."""

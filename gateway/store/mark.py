@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.core.errors import JournalStopped
-from gateway.store.files import sync, write_durably
+from gateway.store.files import open_for_change, sync, write_at, write_durably
 
 _VERSION = "yizhan-mark/1"
 WRITE_SECONDS = 0.1  # writing after each of the hundred commits of a busy second took a tenth of the writer's time
@@ -71,7 +71,8 @@ class MarkFile:
         if not path.exists():
             write_durably(path, mark.to_bytes())
         self._origin = mark.origin
-        self._descriptor = os.open(path, os.O_WRONLY)
+        self._path = path
+        self._descriptor = open_for_change(path)
         self._synced = time.monotonic()
         self._unsynced = False
         self._newest: tuple[int, bytes] | None = (mark.size, mark.root)  # what is not written yet
@@ -112,6 +113,6 @@ class MarkFile:
         """The length is the same for every size, so overwriting leaves nothing behind."""
         if self._newest is not None:
             size, root = self._newest
-            os.pwrite(self._descriptor, Mark(origin=self._origin, size=size, root=root).to_bytes(), 0)
+            write_at(self._descriptor, 0, Mark(origin=self._origin, size=size, root=root).to_bytes(), self._path)
             self._newest = None
             self._unsynced = True

@@ -11,7 +11,6 @@ import os
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,7 +21,7 @@ from crypto.digests import Hasher, digest
 from crypto.randomness import random_bytes
 from crypto.suites import DigestName
 from gateway.core.errors import NoRoom, PartChanged
-from gateway.store.files import Headroom, Promise, write_all
+from gateway.store.files import Headroom, Promise, create, make_folder, remove, write_all
 
 PIECE = 1024 * 1024  # what one part may hold in memory, and the plaintext of one sealed piece
 MEMORY_CEILING = 16 * PIECE  # all small parts together; beyond it they go to disk like large ones, so that memory stays flat
@@ -71,9 +70,9 @@ class SealedScratch:
         self._numbers = 0
         self._bytes = 0
         self._bytes_in_memory = 0
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder, 0o700, durable=False)
         for left_over in folder.iterdir():
-            left_over.unlink()
+            remove(left_over)
 
     def hold(self, chunks: Iterator[bytes], size: int, digests: Sequence[str]) -> HeldPart:
         """Copy a part in with its size, CRC-32 and digests, in one pass. Raises NoRoom, PartChanged when it is not ``size`` bytes long."""
@@ -117,8 +116,7 @@ class SealedScratch:
     def forget(self, number: int, size: int, *, in_memory: bool) -> None:
         """Give the bytes of a part free again."""
         if not in_memory:
-            with suppress(FileNotFoundError):
-                self.path(number).unlink()
+            remove(self.path(number))
         with self._lock:
             self._bytes -= size
             self._bytes_in_memory -= size if in_memory else 0
@@ -152,7 +150,7 @@ class _Copy:
         self._filled = 0
         self._pieces = 0
         self._path = scratch.path(number)
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._descriptor = create(self._path)
 
     def take(self, chunk: bytes) -> None:
         self._taken += len(chunk)

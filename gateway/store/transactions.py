@@ -13,9 +13,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Dialect
+from sqlalchemy import Connection, Dialect
+
+from gateway.core.errors import JournalStopped, NoRoom
+
+_SQLITE_FULL: Final = 13  # its documentation, Result Codes: given when a write finds no room, never by a sync
+
+
+def found_no_room(error: BaseException) -> bool:
+    """Whether the database ran out of disk before a commit was whole: nothing of the transaction is or will be there."""
+    return getattr(error, "sqlite_errorcode", None) == _SQLITE_FULL
+
+
+def settle(connection: Connection) -> None:
+    """Carry what the write-ahead log holds over into the database file, and sync it, before anything rests on it.
+
+    A commit whose sync failed may be read back after a restart although no disk ever held it: the kernel forgets what it could not
+    write. Read from the log and written anew, it is as durable as any other. Raises NoRoom, JournalStopped.
+    """
+    if connection.dialect.name != "sqlite":
+        return
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    except connection.dialect.loaded_dbapi.Error as error:
+        if found_no_room(error):
+            raise NoRoom(f"the disk is full: {error}") from error
+        raise JournalStopped(f"the database cannot be written: {error}") from error
+    finally:
+        cursor.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 An upload is three files named by the digest of its key: ``.cover`` (key, size and the cover it came with, written whole), ``.part`` (the
 ciphertext so far) and ``.offset`` (how much of it is known to be on disk). The offset is written after the sync it speaks of and is not
-synced itself: a power cut may leave it behind the truth, never ahead of it, and what stands behind it is cut off on opening.
+synced itself: a power cut may leave it behind the truth, never ahead of it, and what stands behind it is cut off on opening. The cover
+comes last: its folder is synced with it, so that what has a cover has the other two.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +22,7 @@ from crypto.errors import Malformed
 from crypto.randomness import random_bytes
 from gateway.core.errors import TooManyUploads
 from gateway.store.blobs import READ_PIECE, FolderBlobs
-from gateway.store.files import sync, sync_folder, write_all, write_durably
+from gateway.store.files import cut, make_folder, open_for_change, remove, sync, sync_folder, telling, write_at, write_durably
 
 MAX_OPEN = 256  # DoS: one file handle each, whoever asks
 MAX_OPEN_A_PEER = 16  # DoS: one peer may not take them all
@@ -50,17 +50,22 @@ class UploadFile:
         self._stem = stem
         self._synced = durable
         self._path = uploads.folder / f"{stem}.part"
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        if os.fstat(self._descriptor).st_size != durable:  # else left alone: it would look as if bytes had come
-            os.ftruncate(self._descriptor, durable)
-        self._offset_descriptor = os.open(uploads.folder / f"{stem}.offset", os.O_WRONLY | os.O_CREAT, 0o600)
+        self._offset_path = uploads.folder / f"{stem}.offset"
+        self._descriptor = open_for_change(self._path)
+        try:
+            if os.fstat(self._descriptor).st_size != durable:  # else left alone: it would look as if bytes had come
+                cut(self._descriptor, durable, self._path)
+            self._offset_descriptor = open_for_change(self._offset_path)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
 
     def write(self, data: bytes) -> None:
         """Append at ``offset``; synced now and then on the way. Raises Malformed beyond the announced size, NoRoom, JournalStopped."""
         if self.offset + len(data) > self.size:
             raise Malformed(f"an upload of {self.size} bytes goes on beyond them", size=self.size)
-        os.lseek(self._descriptor, self.offset, os.SEEK_SET)  # an attempt that found no room may have left bytes behind
-        write_all(self._descriptor, data, self._path)
+        with telling(self._uploads.blobs.failed):
+            write_at(self._descriptor, self.offset, data, self._path)  # an attempt that found no room may have left bytes there
         self.offset += len(data)
         self._uploads.blobs.headroom.settle(len(data))
         if self.offset - self._synced >= SYNC_EVERY:
@@ -69,14 +74,17 @@ class UploadFile:
     def sync(self) -> int:
         """The offset that survives a restart from now on. Raises JournalStopped."""
         if self._synced != self.offset:
-            sync(self._descriptor)
-            self._note_offset(self.offset)
+            with telling(self._uploads.blobs.failed):
+                sync(self._descriptor)
+                self._note_offset(self.offset)
         return self.offset
 
     def reset(self) -> None:
-        """Back to the start."""
-        self._note_offset(0)  # before the bytes go: the offset is never ahead of them
-        os.ftruncate(self._descriptor, 0)
+        """Back to the start. Raises JournalStopped."""
+        with telling(self._uploads.blobs.failed):
+            self._note_offset(0)  # durably, and before the bytes go: the offset is never ahead of them
+            sync(self._offset_descriptor)
+            cut(self._descriptor, 0, self._path)
         self._uploads.blobs.headroom.settle(-self.offset)
         self.offset = 0
 
@@ -91,7 +99,8 @@ class UploadFile:
         """Become a blob. A crash before the rename leaves a complete upload; one after it an unnamed blob and a cover without content."""
         if self.offset != self.size:
             raise AssertionError(f"internal: an upload of {self.size} bytes is finished at {self.offset}")
-        sync(self._descriptor)
+        with telling(self._uploads.blobs.failed):
+            sync(self._descriptor)
         name = self._uploads.blobs.adopt(self._path, random_bytes(16).hex())
         self.discard()
         return name
@@ -116,7 +125,7 @@ class UploadFile:
         return True
 
     def _note_offset(self, offset: int) -> None:
-        os.pwrite(self._offset_descriptor, b"%0*d" % (_OFFSET_DIGITS, offset), 0)
+        write_at(self._offset_descriptor, 0, b"%0*d" % (_OFFSET_DIGITS, offset), self._offset_path)
         self._synced = offset
 
 
@@ -139,7 +148,7 @@ class FolderUploads:
         self._peer_of = peer_of
         self._lock = threading.RLock()
         self._open: dict[str, UploadFile] = {}
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder, 0o700)
         self._recover()
 
     def open(self, key: str) -> UploadFile | None:
@@ -157,10 +166,16 @@ class FolderUploads:
             meta = _Cover(v="yizhan-upload/1", key=key, size=size, cover=cover)
             self.blobs.headroom.promise(size)
             try:
-                write_durably(self.folder / f"{_stem(key)}.cover", msgspec.msgpack.encode(meta))
-                upload = UploadFile(self, _stem(key), meta, 0)
+                upload = UploadFile(self, _stem(key), meta, 0)  # its files first: one sync of the folder makes all three names durable
             except BaseException:
                 self.blobs.headroom.settle(size)
+                raise
+            try:
+                with telling(self.blobs.failed):
+                    write_durably(self.folder / f"{_stem(key)}.cover", msgspec.msgpack.encode(meta))
+            except BaseException:
+                upload.close()
+                self.remove(_stem(key))
                 raise
             self._open[key] = upload
             return upload
@@ -184,8 +199,7 @@ class FolderUploads:
     def remove(self, stem: str) -> None:
         """The cover last goes first: without it the rest is nobody's and the next start removes it."""
         for suffix in (".cover", ".part", ".offset"):
-            with suppress(FileNotFoundError):
-                (self.folder / (stem + suffix)).unlink()
+            remove(self.folder / (stem + suffix))
 
     def _check_count(self, key: str) -> None:
         peer = self._peer_of(key)
@@ -198,7 +212,7 @@ class FolderUploads:
         covers = {path.stem: path for path in self.folder.glob("*.cover")}
         for path in self.folder.iterdir():
             if path.stem not in covers or path.suffix not in {".cover", ".part", ".offset"}:
-                path.unlink()
+                remove(path)
         for stem, path in covers.items():
             if not (self.folder / f"{stem}.part").exists():
                 self.remove(stem)  # it became a blob, or never began

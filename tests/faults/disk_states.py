@@ -8,7 +8,6 @@ is old or new. A sync of a file says nothing about its name.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -72,14 +71,10 @@ class Disk:
         self._pending: list[_NameChange] = []
         self._root = str(root)
         self._strangers = -2
-        for place, folders, files in os.walk(base):
-            below = os.path.join(self._root, os.path.relpath(place, base)) if place != str(base) else self._root
-            self._names[below] = -1
-            for name in folders:
-                self._names[os.path.join(below, name)] = -1
-            for name in files:
-                if not os.path.islink(os.path.join(place, name)):
-                    self._names[os.path.join(below, name)] = self._stranger(Path(place, name).read_bytes())
+        self._names[self._root] = -1
+        for path in base.rglob("*"):
+            if not path.is_symlink():
+                self._names[str(root / path.relative_to(base))] = -1 if path.is_dir() else self._stranger(path.read_bytes())
         self._seen = dict(self._names)
 
     def _stranger(self, content: bytes) -> int:
@@ -143,7 +138,7 @@ class Disk:
         """A folder was synced: its names are durable, and whatever they need to be reached."""
         left = []
         for change in self._pending:
-            if folder in (os.path.dirname(change.name), os.path.dirname(change.target) if change.target else ""):
+            if folder in (_above(change.name), _above(change.target)):
                 _take(self._names, change)
             else:
                 left.append(change)
@@ -194,8 +189,12 @@ def _rename(names: dict[str, int], name: str, target: str) -> None:
 
 def _parents(name: str, root: str) -> Iterator[str]:
     while name != root:
-        name = os.path.dirname(name)
+        name = _above(name)
         yield name
+
+
+def _above(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def _sectors(offset: int, data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -212,7 +211,7 @@ def _sectors(offset: int, data: bytes) -> Iterator[tuple[int, bytes]]:
 def lay_out(state: Iterator[tuple[str, bytes | None]], root: Path, place: Path) -> None:
     """Write a state of ``root`` down below ``place``."""
     for name, content in state:
-        path = place / os.path.relpath(name, root)
+        path = place / Path(name).relative_to(root)
         if content is None:
             path.mkdir(exist_ok=True)
         else:

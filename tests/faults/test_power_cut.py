@@ -30,7 +30,7 @@ from gateway.store.journal import Journal
 from gateway.store.lock import HomeLock
 from gateway.store.uploads import FolderUploads
 from tests.faults.disk_promises import Promise, promises
-from tests.faults.disk_states import FATES, Disk, Fate, cut_points, lay_out
+from tests.faults.disk_states import FATES, Disk, cut_points, lay_out
 from tests.faults.disk_town import Recorded, the_run
 from tests.faults.torture import rounds
 
