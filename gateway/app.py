@@ -12,6 +12,7 @@ import gc
 import logging
 import signal
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from crypto.certificates import ChainCache
 from crypto.sm2 import engine as sm2_engine
 from gateway.config import split_address
 from gateway.core.directory import Directory, DirectoryError
-from gateway.core.errors import BadConfiguration
+from gateway.core.errors import BadConfiguration, JournalStopped
 from gateway.flow.agenda import BULK_WIDTH, Agenda
 from gateway.flow.clockguard import ClockGuard
 from gateway.flow.failing import Failing
@@ -137,7 +138,7 @@ class Gateway:
         await asyncio.wait({failed, told}, return_when=asyncio.FIRST_COMPLETED)
         told_to = told.done()
         if not told_to:
-            log.critical("the journal stopped; this process ends so that a restart can recover")
+            log.critical("the journal stopped, or the disk failed; this process ends so that a restart can recover")
             self._stop.set()
         failed.cancel()
         told.cancel()
@@ -168,7 +169,8 @@ class Gateway:
         standing = self._standing()
         metrics = self._metrics
         headroom = Headroom(home.data, config.storage.head_room_mib * MIB)
-        blobs = FolderBlobs(home.data / "blobs", headroom)
+        failed = asyncio.Event()
+        blobs = FolderBlobs(home.data / "blobs", headroom, _from_any_thread(failed))
         uploads = FolderUploads(home.data / "uploads", blobs, max_open_a_peer=config.limits.uploads_per_peer)
         down.callback(uploads.close)
         journal = Journal.open(
@@ -215,6 +217,7 @@ class Gateway:
             hot_in=Hot(HOT_CEILING),
             hot_receipts=Hot(HOT_RECEIPTS),
             failing=failing,
+            journal_stopped=failed,
             open_limits=OpenLimits(
                 documents_per_peer=config.limits.open_documents_per_peer,
                 documents=config.limits.open_documents,
@@ -312,6 +315,17 @@ def _write(path: Path, text: str) -> None:
     from gateway.files import write_atomic
 
     write_atomic(path, text.encode())
+
+
+def _from_any_thread(failed: asyncio.Event) -> Callable[[JournalStopped], None]:
+    """How a worker thread says that the disk failed and the process must end."""
+    loop = asyncio.get_running_loop()
+
+    def tell(error: JournalStopped) -> None:
+        log.critical("the disk failed: %s", error)
+        loop.call_soon_threadsafe(failed.set)
+
+    return tell
 
 
 def _address(directory: Directory, gateway: str) -> str | None:
