@@ -26,11 +26,23 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from adapters.memory import MemoryOffice
-from crypto.certificates import Certificate, ChainCache, Trust
+from crypto.certificates import Certificate, ChainCache, CrlStale, Trust
 from crypto.content_cipher import StorageKey
+from crypto.errors import KeyUnusable
+from crypto.keys import Signer
 from crypto.notes import LogKey
 from crypto.suites import INTL_1, Suite
-from gateway.core.directory import AuthorityEntry, Directory, Entry, GatewayEntry, GatewayLink, Names, OrganisationEntry, certificate_text
+from gateway.core.directory import (
+    AuthorityEntry,
+    Directory,
+    DirectoryExpired,
+    Entry,
+    GatewayEntry,
+    GatewayLink,
+    Names,
+    OrganisationEntry,
+    certificate_text,
+)
 from gateway.core.document import Addressee, Document
 from gateway.core.errors import OfficeUnavailable, ProblemError
 from gateway.core.explain import Reason
@@ -54,7 +66,7 @@ from gateway.flow.ports import (
 from gateway.flow.pressure import OpenLimits
 from gateway.flow.rooms import Rooms
 from gateway.flow.stage import Stage
-from gateway.flow.standing import DirectoryPapers, Standing
+from gateway.flow.standing import AbsentSigner, DirectoryPapers, Standing
 from gateway.pilot_directory import Listing
 from gateway.store.audit import verify_log
 from gateway.store.blobs import FolderBlobs
@@ -154,6 +166,7 @@ class Node:
         self.gauges = CountingGauges()
         self.signing: Holder = organisation.signing
         self.encryption: Holder = organisation.encryption
+        self.key_away = False
         self.policy: tuple[Policy, bytes] = policy_of()
         self.min_free = 0
         self.open_limits = OpenLimits()
@@ -270,7 +283,7 @@ class Node:
             organisation=self.code,
             gateway=self.gateway,
             name=self.organisation.name,
-            signers={self.world.suite.id: self.signing.signer},
+            signers={self.world.suite.id: self._signer()},
             unwrappers={self.world.suite.id: (self.encryption.unwrapper,)},
             storage_key=self._storage_key,
             policy=self.policy[0],
@@ -280,6 +293,24 @@ class Node:
             chains=ChainCache(self.trust),
             accepts_work=False,
         )
+
+    def _signer(self) -> Signer:
+        """Our signing key, or the place where it should be."""
+
+        def call() -> Signer:
+            if self.key_away:
+                raise KeyUnusable("still away")
+            return self.signing.signer
+
+        return (
+            AbsentSigner(suite=self.world.suite, certificate=self.signing.certificate, call=call) if self.key_away else self.signing.signer
+        )
+
+    def lose_key(self) -> None:
+        """The holder of our signing key is away from now on, and after a restart, until ``key_away`` is taken back and somebody calls."""
+        self.key_away = True
+        self.rooms.standing.signers = {self.world.suite.id: self._signer()}
+        self.rooms.degraded.forget()
 
     # ---- what changes around it
 
@@ -527,7 +558,7 @@ class World:
             ),
         )
 
-    def publish(self, edit: Editing = lambda entries: None) -> None:
+    def publish(self, edit: Editing = lambda entries: None, *, life: timedelta = timedelta(days=365)) -> None:
         """A new version of the directory; nobody has it before ``Node.adopt``."""
         from crypto.digests import digest
 
@@ -536,7 +567,7 @@ class World:
         prev = digest(self.suite.digest, self._versions[-1][0]) if self._versions else None
         now = self.time.now()
         bundle = Listing(entries=dict(self.entries)).publish(
-            version=version, prev=prev, issued=now, expires=now + timedelta(days=365), signer=self.pki.directory.signer
+            version=version, prev=prev, issued=now, expires=now + life, signer=self.pki.directory.signer
         )
         self._versions.append((bundle.head, bundle.signature, dict(bundle.entries)))
 
@@ -551,7 +582,11 @@ class World:
 
     def open_directory(self, trust: Trust, now: datetime) -> tuple[Directory, DirectoryPapers]:
         head, signature, entries = self._versions[-1]
-        directory = Directory.open(head, signature, entries, chains=ChainCache(trust), authority=self.pki.directory.certificate, now=now)
+        authority = self.pki.directory.certificate
+        try:
+            directory = Directory.open(head, signature, entries, chains=ChainCache(trust), authority=authority, now=now)
+        except (DirectoryExpired, CrlStale):  # as after a long stop: it forbids what it forbids, and the gateway starts
+            directory = Directory.reopen(head, signature, entries, authority=authority)
         return directory, DirectoryPapers(head=head, signature=signature, entries=entries)
 
     # ---- time
