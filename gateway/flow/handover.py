@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from crypto.suites import suite_named
@@ -23,6 +23,7 @@ from gateway.flow.office import Desk
 from gateway.flow.opening import Warm, reopen
 from gateway.flow.ports import Act, Delivery, ExchangeRow, OpenedPart, SignedReceipt
 from gateway.flow.private import open_private
+from gateway.flow.queue_pace import signing_deadline
 from gateway.flow.rooms import Rooms
 from gateway.flow.sealing import kept_key
 from gateway.flow.witness import issue, kept
@@ -62,7 +63,8 @@ class HandOver:
         rooms.gauges.latency("hand-over", rooms.clock.monotonic() - begun)
 
     def _delivery(self, warm: Warm, content: StoredContent | None) -> Delivery:
-        transmittal = warm.transmittal
+        transmittal, rooms = warm.transmittal, self._rooms
+        deadline = signing_deadline(rooms.standing.policy, transmittal.level, transmittal.urgency, rooms.clock.now())
         return Delivery(
             exchange=warm.name,
             sender_org=transmittal.sender.org,
@@ -72,6 +74,7 @@ class HandOver:
             received=warm.received,
             document=warm.document,
             parts=lambda: self._parts(warm, content),
+            sign_for_by=deadline.ends if deadline is not None else None,
         )
 
     def _parts(self, warm: Warm, content: StoredContent | None) -> Iterator[OpenedPart]:
@@ -266,13 +269,15 @@ class HandOver:
 
     async def _send(self, peer: str, works: list[Work]) -> None:
         rooms = self._rooms
-        signed = [await self._signed(work) for work in works]
+        works, signed = await self._readable(works)
+        if not works:
+            return
         try:
             answers = await rooms.link.send_receipts(peer, signed)
-        except Exception as error:
-            for other in works[1:]:  # the first one's failure is this handler's own
+        except Exception as error:  # noqa: BLE001  # each is put off by itself, and what became of one is not the others' affair
+            for other in works:
                 await rooms.failing.failed(other, error)
-            raise
+            return
         finished: list[Finish] = []
         for other, answer in zip(works, answers, strict=True):
             if answer.retryable:
@@ -283,6 +288,18 @@ class HandOver:
             finished.append(Finish(key=other.key))
             rooms.hot_receipts.drop(other.detail.decode())
         rooms.finish(*finished)
+
+    async def _readable(self, works: Sequence[Work]) -> tuple[list[Work], list[SignedReceipt]]:
+        """The receipts these works name, and the works; one that cannot be read fails alone."""
+        found, signed = [], []
+        for work in works:
+            try:
+                signed.append(await self._signed(work))
+            except Exception as error:  # noqa: BLE001  # as above
+                await self._rooms.failing.failed(work, error)
+            else:
+                found.append(work)
+        return found, signed
 
     async def _signed(self, work: Work) -> SignedReceipt:
         digest = work.detail.decode()

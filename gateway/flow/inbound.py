@@ -31,6 +31,7 @@ from gateway.flow.leaves import Leaves, word
 from gateway.flow.opening import Examined, HeldBack, Opened, Refused, Warm, examine, open_content
 from gateway.flow.ports import Answer, ExchangeRow, Pending, ReceiptAnswer, Receipted, SignedReceipt, Upload
 from gateway.flow.private import Private, seal_private
+from gateway.flow.queue_poison import Poison
 from gateway.flow.rooms import Rooms
 from gateway.flow.sealing import INLINE_CONTENT, keep_key
 from gateway.flow.taking import Taking
@@ -48,9 +49,10 @@ VERIFY_WITHIN = 10.0  # seconds an answer may take after the last byte; then 202
 class Inbound:
     """Implements ``ports.Arrivals``."""
 
-    def __init__(self, rooms: Rooms, taking: Taking) -> None:
+    def __init__(self, rooms: Rooms, taking: Taking, poison: Poison) -> None:
         self._rooms = rooms
         self._taking = taking
+        self._poison = poison
         self._leaves = Leaves(rooms.standing)
         self._verifying: dict[str, asyncio.Task[Answer]] = {}
         self._writing = Alone()
@@ -61,11 +63,18 @@ class Inbound:
     async def offer(self, peer: str, cover: bytes, content: bytes | None) -> Answer:
         """A cover, with the whole ciphertext when it came in the same request."""
         self._check_open(peer)
+        self._poison.check_arrival(cover)
         try:
-            return await self._offer(peer, cover, content)
+            answer = await self._offer(peer, cover, content)
         except ProblemError as error:
             await self._note_problem(peer, error)
             raise
+        except Exception as error:
+            await self._poison.arrival_failed(peer, cover, error)
+            raise
+        if isinstance(answer, Receipted):  # else it has yet to be opened
+            self._poison.arrival_passed(cover)
+        return answer
 
     async def offset(self, peer: str, exchange: str, transmittal_digest: str) -> int:
         """How far an upload has come. An upload belongs to (peer, transmittal digest); to anyone else it does not exist."""
@@ -84,6 +93,7 @@ class Inbound:
             upload = await self._upload(peer, exchange, transmittal_digest)
             if offset != upload.offset:
                 raise ProblemError("offset-mismatch", f"at {upload.offset}, not {offset}", retryable=True, offset=upload.offset)
+            self._poison.check_arrival(upload.cover)
             await self._receive(upload, chunks, peer)
             if upload.offset < upload.size:
                 return Pending(state="upload", offset=upload.offset)
@@ -313,6 +323,9 @@ class Inbound:
             elif not error.retryable:
                 await asyncio.to_thread(upload.discard)
             await self._note_problem(peer, error)
+            raise
+        except Exception as error:
+            await self._poison.arrival_failed(peer, upload.cover, error)
             raise
 
     async def sweep_uploads(self, idle: float) -> tuple[str, ...]:

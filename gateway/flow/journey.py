@@ -44,9 +44,9 @@ class Journey:
         self._more_due = False
         self._leaves = Leaves(rooms.standing)
         self.desk = Desk(rooms)
-        self.taking = Taking(rooms, self.desk)
-        self.inbound = Inbound(rooms, self.taking)
         self.poison = Poison(rooms, self._set_aside)
+        self.taking = Taking(rooms, self.desk, self.poison)
+        self.inbound = Inbound(rooms, self.taking, self.poison)
         self.outbound = Outbound(rooms, self.desk, in_flight, self.poison)
         self.delivering = Delivering(rooms, self.desk, self.taking)
         self.handover = HandOver(rooms, self.desk)
@@ -85,7 +85,9 @@ class Journey:
         rooms.agenda.start(group)
         found = await recovery.look(rooms)
         await self.degraded.load()
-        await self.watching.attempt("time authority", self.watching.stamp_checkpoint)  # first: nothing is dated before the clock is confirmed
+        await self.watching.attempt(
+            "time authority", self.watching.stamp_checkpoint
+        )  # first: nothing is dated before the clock is confirmed
         await self.watching.started()
         rooms.standing.accepts_work = True
         due = await self._fill()

@@ -13,17 +13,30 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
+from crypto.digests import digest
+from crypto.errors import LocalError
+from gateway.core.cover import Cover
+from gateway.core.errors import ProblemError
+from gateway.core.keys import arrival_key
 from gateway.core.leaf import Leaf
 from gateway.core.step import SET_ASIDE, Finish, Schedule, Step, Work, WorkKind
+from gateway.core.transmittal import Transmittal
 from gateway.flow.rooms import Rooms
-from gateway.flow.trouble import MAX_DEFECTS, defects_of, is_set_aside, with_trouble
+from gateway.flow.trouble import MAX_DEFECTS, defects_of, is_defect, is_set_aside, with_trouble
 
 log = logging.getLogger("yizhan.flow")
 
 MAX_COUNTED = 4096  # names counted at once; whoever sends more that fails is counted from the beginning
 MAX_ASIDE = 1000  # rows; a peer that finds a defect of ours must not fill the disk through it. Beyond, refused from memory alone
 
+ASK_AGAIN = 900  # seconds until whoever sent it should ask again: a person has to look into it first
 KINDS: Final[tuple[WorkKind, ...]] = ("take", "arrive", "take-receipt")
+
+
+class SetAside(LocalError):
+    """Our own code failed at it too often: not looked at again until a person says so."""
+
+    code = "set-aside"
 
 
 class Poison:
@@ -51,6 +64,46 @@ class Poison:
         """Whether this is not to be looked at."""
         return key in self._aside
 
+    # ---- arrivals and receipts, known by their bytes
+
+    def check_arrival(self, cover: bytes) -> None:
+        """Whether this cover may be looked at. Raises ProblemError: the sender keeps it and asks again."""
+        if self._aside and self.is_aside(_key("arrive:in", cover)):
+            raise ProblemError("internal", "set aside: our own code fails at it", retryable=True, retry_after=ASK_AGAIN)
+
+    async def arrival_failed(self, peer: str, cover: bytes, error: Exception) -> None:
+        """Our own code failed at an arrival; what its bytes claim to be is a name for people and nothing more."""
+        if is_defect(error):
+            work = Work(key=_key("arrive:in", cover), kind="arrive", direction="in", exchange=_claimed(cover), due=SET_ASIDE, peer=peer)
+            await self._failed_outside(work, error)
+
+    def arrival_passed(self, cover: bytes) -> None:
+        """It went well after all."""
+        if self._tried:
+            self.passed(_key("arrive:in", cover))
+
+    def check_receipt(self, body: bytes) -> None:
+        """Whether this receipt may be looked at. Raises SetAside."""
+        if self._aside and self.is_aside(_key("take-receipt:out", body)):
+            raise SetAside("our own code fails at this receipt")
+
+    async def receipt_failed(self, peer: str, body: bytes, error: Exception) -> None:
+        """Our own code failed at a receipt."""
+        work = Work(key=_key("take-receipt:out", body), kind="take-receipt", direction="out", exchange="", due=SET_ASIDE, peer=peer)
+        await self._failed_outside(work, error)
+
+    def receipt_passed(self, body: bytes) -> None:
+        """It went well after all."""
+        self.passed(_key("take-receipt:out", body))
+
+    async def _failed_outside(self, work: Work, error: Exception) -> None:
+        try:
+            await self.failed(work, error)
+        except LocalError as trouble:  # a full disk: set aside in memory, and again after a restart
+            log.warning("%s could not be set aside: %s", work.key, trouble)
+
+    # ---- all
+
     async def failed(self, work: Work, error: Exception) -> bool:
         """Our own code failed at it once more; whether it is set aside now. ``work`` names it: its key, kind, peer and what a person needs."""
         rooms = self._rooms
@@ -77,3 +130,16 @@ class Poison:
         self._aside.pop(work.key, None)
         self._tried.pop(work.key, None)
         await self._rooms.record(Step(changes=(Finish(key=work.key),)))
+
+
+def _key(kind: str, body: bytes) -> str:
+    return f"{kind}:{digest('sha256', body).partition(':')[2]}"
+
+
+def _claimed(cover: bytes) -> str:
+    """The key an arrival would have, by what it says itself; nothing where our own code cannot even read that."""
+    try:
+        transmittal = Transmittal.from_bytes(Cover.from_bytes(cover).transmittal)
+    except Exception:  # noqa: BLE001  # it may be the very thing that fails
+        return ""
+    return arrival_key(transmittal.id, transmittal.sender.org)

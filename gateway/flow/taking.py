@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from crypto.digests import digest
-from crypto.errors import LocalError, RemoteError, Unverified, YizhanError
+from crypto.errors import RemoteError, Unverified
 from gateway.core.errors import ProblemError, Superseded
 from gateway.core.exchange import TRANSITIONS, Event, Impossible, State, apply_receipt
 from gateway.core.leaf import LeafKind
@@ -19,7 +19,9 @@ from gateway.flow.complaints import Complaints
 from gateway.flow.leaves import Leaves
 from gateway.flow.office import Desk
 from gateway.flow.ports import ReceiptAnswer, SignedReceipt
+from gateway.flow.queue_poison import Poison, SetAside
 from gateway.flow.rooms import Rooms
+from gateway.flow.trouble import is_defect
 from gateway.flow.witness import Judged, judge, kept, parse
 
 log = logging.getLogger("yizhan.receipts")
@@ -72,22 +74,25 @@ MOVES = _moves()
 class Taking:
     """Judges receipts about our outgoing exchanges and records what they move."""
 
-    def __init__(self, rooms: Rooms, desk: Desk) -> None:
+    def __init__(self, rooms: Rooms, desk: Desk, poison: Poison) -> None:
         self._rooms = rooms
         self._desk = desk
+        self._poison = poison
         self._leaves = Leaves(rooms.standing)
         self.complaints = Complaints(rooms)
 
     async def take_all(self, peer: str, receipts: Sequence[SignedReceipt]) -> tuple[ReceiptAnswer, ...]:
         """Receipts a peer sent, judged in one hop and kept in one transaction, answered one by one."""
         at = self._rooms.clock.now()
-        found = [await self._find(signed) for signed in receipts]
+        found = [await self._find_one(signed) for signed in receipts]
         judged = await self._rooms.stage_out.run(self._judge_each, found, at)
         held = [one for one in judged if isinstance(one, Judged)]
         failures = await self._record_all(held)
         return tuple(
             [
-                await self._answer(peer, digest("sha256", signed.body), failures.get(one.digest) if isinstance(one, Judged) else one)
+                await self._answer(
+                    peer, signed, digest("sha256", signed.body), failures.get(one.digest) if isinstance(one, Judged) else one
+                )
                 for signed, one in zip(receipts, judged, strict=True)
             ]
         )
@@ -107,6 +112,14 @@ class Taking:
     ) -> list[Judged]:
         return [judge(signed, parse(signed), transmittal, transmittal_digest, self._rooms.standing, at) for signed in receipts]
 
+    async def _find_one(self, signed: SignedReceipt) -> _Found | Exception:
+        """As ``_find``; what our own code fails at is this receipt's failure, not that of those that came with it."""
+        try:
+            self._poison.check_receipt(signed.body)
+            return await self._find(signed)
+        except Exception as error:  # noqa: BLE001  # answered one by one
+            return error
+
     async def _find(self, signed: SignedReceipt) -> _Found | RemoteError:
         """The receipt those bytes spell and the exchange of ours it speaks of."""
         try:
@@ -122,21 +135,22 @@ class Taking:
             return ProblemError("not-found", f"no exchange {receipt.exchange} was sent from here", retryable=False)
         return _Found(signed, receipt, Transmittal.from_bytes(row.transmittal), row.transmittal_digest)
 
-    def _judge_each(self, found: Sequence[_Found | RemoteError], at: datetime) -> list[Judged | YizhanError]:
+    def _judge_each(self, found: Sequence[_Found | Exception], at: datetime) -> list[Judged | Exception]:
         return [self._judge_one(one, at) if isinstance(one, _Found) else one for one in found]
 
-    def _judge_one(self, found: _Found, at: datetime) -> Judged | YizhanError:
+    def _judge_one(self, found: _Found, at: datetime) -> Judged | Exception:
         try:
             return judge(found.signed, found.receipt, found.transmittal, found.transmittal_digest, self._rooms.standing, at)
-        except YizhanError as error:
+        except Exception as error:  # noqa: BLE001  # answered one by one
             return error
 
-    async def _record_all(self, judged: Sequence[Judged]) -> dict[str, YizhanError]:
+    async def _record_all(self, judged: Sequence[Judged]) -> dict[str, Exception]:
         """Keep them all in one transaction; when one of them is in the way, each exchange by itself. What failed, by receipt digest."""
         groups: dict[str, list[Judged]] = {}
         for one in judged:
             groups.setdefault(one.receipt.exchange, []).append(one)
-        recordings = [self._recording(group) for group in groups.values()]
+        failures: dict[str, Exception] = {}
+        recordings = self._recordings(groups, failures) if len(groups) > 1 else []
         if len(recordings) > 1:
             whole = Step(
                 changes=tuple(change for recording in recordings for change in recording.step.changes),
@@ -144,23 +158,43 @@ class Taking:
             )
             try:
                 await self._rooms.record(whole)
-            except LocalError:
-                pass  # below, one by one: each gets what it is due
+            except Exception as error:  # below, one by one: each gets what it is due
+                if is_defect(error):
+                    log.exception("receipts that came together could not be recorded together")
             else:
                 for recording in recordings:
                     self._recorded(recording)
-                return {}
-        failures: dict[str, YizhanError] = {}
+                return failures
         for group in groups.values():
+            if group[0].digest in failures:
+                continue
             try:
                 await self._record(group)
-            except YizhanError as error:
+            except Exception as error:  # noqa: BLE001  # answered one by one
                 failures |= {one.digest: error for one in group}
         return failures
 
-    async def _answer(self, peer: str, name: str, failure: YizhanError | None) -> ReceiptAnswer:
+    def _recordings(self, groups: dict[str, list[Judged]], failures: dict[str, Exception]) -> list[_Recording]:
+        """One for each exchange; what our own code fails at goes into ``failures`` and is in nobody's way."""
+        recordings = []
+        for group in groups.values():
+            try:
+                recordings.append(self._recording(group))
+            except Exception as error:  # noqa: BLE001  # answered one by one
+                failures |= {one.digest: error for one in group}
+        return recordings
+
+    async def _answer(self, peer: str, signed: SignedReceipt, name: str, failure: Exception | None) -> ReceiptAnswer:
         if failure is None:
+            if self._poison:
+                self._poison.receipt_passed(signed.body)
             return ReceiptAnswer(digest=name, code="ok", retryable=False)
+        if isinstance(failure, SetAside):
+            return ReceiptAnswer(digest=name, code="internal", retryable=True)
+        if is_defect(failure):
+            log.error("receipt %s failed unexpectedly", name, exc_info=failure)
+            await self._poison.receipt_failed(peer, signed.body, failure)
+            return ReceiptAnswer(digest=name, code="internal", retryable=True)
         if isinstance(failure, ProblemError) and failure.problem == "not-found":
             return ReceiptAnswer(digest=name, code="not-found", retryable=False)
         if isinstance(failure, RemoteError):

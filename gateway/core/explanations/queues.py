@@ -8,6 +8,12 @@ _RETRY = "When the cause is mended: `yizhan queue retry --home DIR ID`."
 _RETRY_ZH = "排除原因后：`yizhan queue retry --home DIR ID`。"
 
 QUEUES: dict[str, Text] = {
+    "set-aside": Text(
+        zh="已搁置：本网关程序多次处理失败",
+        en="set aside: this gateway's own program failed at it again and again",
+        fix=f"`yizhan queue list --home DIR --set-aside` shows the error. {_RETRY}",
+        fix_zh=f"`yizhan queue list --home DIR --set-aside` 可查看错误。{_RETRY_ZH}",
+    ),
     "queue/peer-says": Text(
         zh="对方网关答复“{problem}”（{said}）",
         en="the other gateway answers {problem} ({said})",
