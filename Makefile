@@ -2,6 +2,7 @@
 #   make demo [ARGS='--once --json out.json']     a small city of agencies exchanges documents on this machine
 #   make test | lint | bench | vectors | test-all | lock | clean
 #   make torture [TORTURE=2]                      the fault tests in their long form, twice as long
+#   make fuzz [TARGET=token] [SECONDS=60]         the coverage-guided fuzzer over every parser, or one; docs/fuzzing.md
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -9,7 +10,7 @@ RUN    := $(VENV)/bin/python
 PURE   := crypto/*,gateway/core/*
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all torture lint bench vectors lock clean
+.PHONY: help demo test test-all torture fuzz lint bench vectors lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -34,6 +35,13 @@ $(VENV)/.ready-dev: requirements/dev.txt
 	$(call set_up,$(VENV),$<,$(PYTHON))
 	@touch $@ $(VENV)/.ready-demo
 
+# The fuzzer has wheels for Linux on x86-64 alone.
+$(VENV)/.ready-fuzz: requirements/fuzz.txt $(VENV)/.ready-dev
+	@$(RUN) -m pip --version >/dev/null 2>&1 && pip="$(RUN) -m pip" || pip="$(PYTHON) -m pip --python $(RUN)"; \
+	$$pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $< || \
+	{ echo "make fuzz needs atheris, which does not install here (it has wheels for Linux on x86-64); the short form runs everywhere: make test"; exit 1; }
+	@touch $@
+
 # ---- what people run -------------------------------------------------------------------------------------------------------------
 
 demo: $(VENV)/.ready-demo
@@ -56,6 +64,10 @@ vectors: $(VENV)/.ready-dev
 # The fault tests with as many rounds as their long form has; what each did is in docs/reliability.md.
 torture: $(VENV)/.ready-dev
 	YIZHAN_TORTURE=$(or $(TORTURE),1) $(RUN) -m pytest -s -o faulthandler_timeout=7200 tests/faults $(ARGS)
+
+# One process a target; SECONDS for each. TOTAL=10000000 goes round until so many executions are counted.
+fuzz: $(VENV)/.ready-fuzz
+	$(RUN) -m tests.fuzz.run $(if $(TARGET),--target $(TARGET)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(TOTAL),--total $(TOTAL))
 
 lint: $(VENV)/.ready-dev
 	$(RUN) -m ruff check .
@@ -84,6 +96,7 @@ lock: $(VENV)/.ready-dev
 	$(COMPILE) --extra demo --extra test --extra lint --extra bench --output-file requirements/dev.txt pyproject.toml
 	$(COMPILE) --constraint requirements/dev.txt --extra demo --output-file requirements/demo.txt pyproject.toml
 	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/run.txt pyproject.toml
+	$(COMPILE) --constraint requirements/dev.txt --extra fuzz --output-file requirements/fuzz.txt pyproject.toml
 
 clean:
 	rm -rf build .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

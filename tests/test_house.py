@@ -37,15 +37,17 @@ def test_lock_pins_with_hashes_and_names_no_host(lock: Path):
     assert not re.search(r"(?m)^\s*--(index-url|extra-index-url|find-links|trusted-host)", text)
 
 
-def test_the_three_locks_agree():
-    assert [lock.name for lock in LOCKS] == ["demo.txt", "dev.txt", "run.txt"]
-    demo, dev, run = (set(pins(lock)) for lock in LOCKS)
+def test_the_locks_agree():
+    assert [lock.name for lock in LOCKS] == ["demo.txt", "dev.txt", "fuzz.txt", "run.txt"]
+    demo, dev, fuzz, run = (set(pins(lock)) for lock in LOCKS)
     assert run < demo < dev
+    assert {pin.split("==")[0] for pin in fuzz - run} == {"atheris"}  # not for every machine, so in no other lock
 
 
 def test_locks_hold_every_declared_dependency():
     extras = PROJECT["optional-dependencies"]
-    wanted = {"run.txt": [], "demo.txt": extras["demo"], "dev.txt": [each for extra in extras.values() for each in extra]}
+    everywhere = [each for name, extra in extras.items() if name != "fuzz" for each in extra]
+    wanted = {"run.txt": [], "demo.txt": extras["demo"], "dev.txt": everywhere, "fuzz.txt": extras["fuzz"]}
     for lock in LOCKS:
         locked = {pin.split("==")[0] for pin in pins(lock)}
         assert {normal(each) for each in PROJECT["dependencies"] + wanted[lock.name]} <= locked
