@@ -101,7 +101,11 @@ class Degraded:
     def silent(self, mode: Mode, subject: str) -> None:
         """It did not answer."""
         if mode != "peer-away" or sum(each == mode for each, _ in self._since) < MAX_SILENT_PEERS:
-            self._since.setdefault((mode, subject), self.moment())
+            self._begun(mode, subject, self.moment())
+
+    def _begun(self, mode: Mode, subject: str, moment: datetime) -> datetime:
+        """When it began, if only now then at this moment: to the millisecond, which is how it is kept."""
+        return self._since.setdefault((mode, subject), moment.replace(microsecond=moment.microsecond // 1000 * 1000))
 
     def heard(self, mode: Mode, subject: str) -> None:
         """It answered."""
@@ -342,7 +346,7 @@ class Degraded:
         next_update = error.facts.get("next_update")
         if isinstance(next_update, datetime) and next_update <= now:
             return next_update
-        return self._since.setdefault(("crl-stale", ""), self.moment() - LONGEST_CRL_GRACE)
+        return self._begun("crl-stale", "", self.moment() - LONGEST_CRL_GRACE)
 
     def _expired(self, now: datetime, moment: datetime) -> Iterator[Absence]:
         directory = self.standing.directory
@@ -361,7 +365,7 @@ class Degraded:
         return Absence(mode=lapse.mode, subject="", since=lapse.since, stands=stands)
 
     def _without_grace(self, mode: Mode, subject: str, touched: Sequence[Handling], since: datetime | None = None) -> Absence:
-        began = since or self._since.setdefault((mode, subject), self.moment())
+        began = since or self._begun(mode, subject, self.moment())
         stands = tuple(Stand(level=each.level.id, until=began, left=0.0, stopped=True) for each in touched)
         return Absence(mode=mode, subject=subject, since=began, stands=stands)
 
@@ -388,7 +392,7 @@ class Degraded:
         free = self.blobs.free()
         touched = [each for each in self._handlings() if free < max(_thresholds(self._allowance(each)))]
         if touched:
-            since = self._since.setdefault(("disk-low", ""), moment)
+            since = self._begun("disk-low", "", moment)
             stands = tuple(Stand(level=each.level.id, until=None, left=None, stopped=False) for each in touched)
             yield Absence(mode="disk-low", subject="", since=since, stands=stands)
 
