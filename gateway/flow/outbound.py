@@ -377,7 +377,7 @@ class Outbound:
         except (AlreadyOpen, NoRoom):
             await self._discard(stamped.sealed.content)
             raise
-        self._keep_hot(prepared.taken, stamped, at)
+        self._keep_hot(prepared.taken, stamped, opening.at)  # as the passages say: a status read from them must not look older
         self._desk.leave(source, *dues)
         for state in (State.TAKEN, State.SEALED):
             self._count(opening.recipients, state, opening.level)
