@@ -21,6 +21,7 @@ import pytest
 from adapters.folder import FolderOffice
 from crypto.errors import YizhanError
 from crypto.notes import LogKey
+from gateway.core.keys import id_of
 from gateway.home import Home
 from gateway.store.audit import verify_log
 from gateway.store.blobs import FolderBlobs
@@ -143,12 +144,11 @@ def _known(database: Path) -> tuple[dict[str, str], dict[str, str], set[str]]:
     """Exchanges with their transmittal digests, states of what came in, receipts."""
     connection = sqlite3.connect(database)
     try:
-        exchanges = dict(
-            connection.execute(
-                "SELECT id, coalesce(transmittal_digest, '') FROM exchanges LEFT JOIN sealed ON exchange = id AND sealed.direction = exchanges.direction"
-            )
+        told = connection.execute(
+            "SELECT key, transmittal_digest FROM exchanges LEFT JOIN sealed ON exchange = key AND sealed.direction = exchanges.direction"
         )
-        states = dict(connection.execute("SELECT exchange, state FROM passages WHERE direction = 'in'"))
+        exchanges = {id_of(key): digest or "" for key, digest in told}
+        states = {id_of(key): state for key, state in connection.execute("SELECT exchange, state FROM passages WHERE direction = 'in'")}
         receipts = {digest for (digest,) in connection.execute("SELECT digest FROM receipts")}
     finally:
         connection.close()
