@@ -102,6 +102,24 @@ def _end_records(count: int, size: int, offset: int) -> bytes:
     return end64 + _LOCATOR.pack(b"PK\x06\x07", 0, offset + size, 1) + _END.pack(b"PK\x05\x06", 0, 0, count, count, size, _SATURATED, 0)
 
 
+def difference(header: bytes, expected: bytes) -> str:
+    """A word for what is wrong with a local header, for the log of whoever wonders who sent that."""
+    signature, needed, flags, method, *_, stored, size, name, extra = _LOCAL.unpack_from(header)
+    *_, right_stored, right_size, right_name, right_extra = _LOCAL.unpack_from(expected)
+    findings = (
+        ("zip-signature", signature != b"PK\x03\x04"),
+        ("zip-compressed", method != _STORED),
+        ("zip-encrypted", flags & 0x0001),
+        ("zip-data-descriptor", flags & 0x0008),
+        ("zip-flags", flags != _UTF8),
+        ("zip-size", (stored, size) != (right_stored, right_size)),
+        ("zip-name", name != right_name or header[_LOCAL.size :][:right_name] != expected[_LOCAL.size :][:right_name]),
+        ("zip-extra", extra != right_extra or header[_LOCAL.size + name :] != expected[_LOCAL.size + right_name :]),
+        ("zip-version", needed not in (_PLAIN, _ZIP64)),
+    )
+    return next((word for word, found in findings if found), "zip-time")
+
+
 class _Index:
     """The members written or read so far, and the directory that must follow them."""
 
@@ -198,13 +216,15 @@ class ContentReader:
         self._data, self._at, self._events = data, 0, []
         next(self._walker, None)
         if self._at < len(data):
-            raise Malformed("bytes behind the content" if self._ended else "the content was refused already")
+            if self._ended:
+                raise Malformed("bytes behind the content", check="zip-behind")
+            raise Malformed("the content was refused already", check="refused")
         return self._events
 
     def finish(self) -> None:
         """The content ends here. Raises Malformed when something is missing."""
         if not self._ended:
-            raise Malformed("the content is cut short")
+            raise Malformed("the content is cut short", check="zip-cut")
 
     def _walk(self) -> Generator[None]:
         """1. manifest, 2. each part, 3. the directory: rebuilt and compared, never believed."""
@@ -226,19 +246,26 @@ class ContentReader:
         name = MANIFEST_NAME.encode()
         header = yield from self._take(_LOCAL.size + len(name))
         crc, size = _CRC_AND_SIZE.unpack_from(header)
-        if size > MAX_MANIFEST_BYTES or header != index.member(name, crc, size):
-            raise Malformed("the content does not begin with its manifest")
+        if size > MAX_MANIFEST_BYTES:
+            raise Malformed("the manifest is larger than one may be, or something else stands in its place", check="zip-size", size=size)
+        expected = index.member(name, crc, size)
+        if header != expected:
+            raise Malformed(
+                f"the content does not begin with its manifest ({difference(header, expected)})", check=difference(header, expected)
+            )
         data = yield from self._take(size)
         if crc32(data) != crc:
-            raise Malformed("the manifest has another CRC than its header says")
+            raise Malformed("the manifest has another CRC than its header says", check="zip-crc")
         return data
 
     def _part(self, index: _Index, entry: PartEntry) -> Generator[None]:
         name = entry.name.encode()
         header = yield from self._take(len(_local_header(name, 0, entry.size)))
         crc, _ = _CRC_AND_SIZE.unpack_from(header)
-        if header != index.member(name, crc, entry.size):
-            raise Malformed(f"the header of part {entry.name!r} is not the one its entry makes", name=entry.name)
+        expected = index.member(name, crc, entry.size)
+        if header != expected:
+            check = difference(header, expected)
+            raise Malformed(f"the header of part {entry.name!r} is not the one its entry makes ({check})", check=check, name=entry.name)
         self._events.append(PartStarted(entry=entry))
         hasher, found, left = Hasher(self._digest_name), 0, entry.size
         while left:
@@ -252,7 +279,7 @@ class ContentReader:
             self._events.append(PartEnded(entry=entry))
             return
         if found != crc:
-            raise Malformed(f"part {entry.name!r} has another CRC than its header says", name=entry.name)
+            raise Malformed(f"part {entry.name!r} has another CRC than its header says", check="zip-crc", name=entry.name)
         if hasher.text() != entry.digest:
             raise Unverified(f"part {entry.name!r} has another digest than the manifest says", check="part-digest", name=entry.name)
         self._events.append(PartEnded(entry=entry))
@@ -263,7 +290,7 @@ class ContentReader:
         while at < len(expected):
             data = yield from self._some(len(expected) - at)
             if data != expected[at : at + len(data)]:
-                raise Malformed(f"the {what} is not the one its members make")
+                raise Malformed(f"the {what} is not the one its members make", check="zip-directory")
             at += len(data)
 
     def _take(self, count: int) -> Generator[None, None, bytes]:

@@ -5,17 +5,24 @@ A part called SIGNED would lie in the recipient's folder as the very file that s
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 
 from crypto.errors import Malformed
 from gateway.core.canonical import check_text
 from gateway.core.errors import BadInput
 from gateway.core.explain import Reason, explain
-from gateway.core.manifest import MAX_NAME_BYTES, MAX_NAME_CHARACTERS, check_part_name
+from gateway.core.manifest import (
+    INVISIBLE,
+    MAX_NAME_BYTES,
+    MAX_NAME_CHARACTERS,
+    SEPARATORS,
+    check_part_name,
+    folded_name,
+    has_plain_ends,
+    is_device_name,
+)
 
 RESERVED = frozenset({"manifest.json", "document.json", "status.json", "reasons.json", "signed", "returned"})
-_SEPARATORS = frozenset('/\\:*?"<>|')  # of any file system a recipient may have
 
 
 def part_name_reasons(name: str) -> Iterator[Reason]:
@@ -25,9 +32,9 @@ def part_name_reasons(name: str) -> Iterator[Reason]:
         yield explain("part/name-empty", at="files")
     elif len(name) > MAX_NAME_CHARACTERS or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
         yield explain("part/name-long", name=shown, characters=MAX_NAME_CHARACTERS, bytes=MAX_NAME_BYTES, at=shown)
-    elif _SEPARATORS & set(name) or name[0] in ". " or name[-1] in ". ":
+    elif SEPARATORS & set(name) or not has_plain_ends(name):
         yield explain("part/name-path", name=name, at=name)
-    elif name.casefold() in RESERVED:
+    elif name.casefold() in RESERVED or is_device_name(name):
         yield explain("part/name-reserved", name=name, at=name)
     elif not _is_text(name):
         yield explain("part/name-characters", name=name, at=name)
@@ -38,7 +45,7 @@ def part_names_reasons(names: Sequence[str]) -> Iterator[Reason]:
     seen: dict[str, str] = {}
     for name in names:
         yield from part_name_reasons(name)
-        folded = unicodedata.normalize("NFC", name.casefold())
+        folded = folded_name(name)
         if folded in seen:
             yield explain("part/name-twice", name=name, other=seen[folded], at=name)
         seen.setdefault(folded, name)
@@ -57,4 +64,4 @@ def _is_text(name: str) -> bool:
         check_text(name)
     except Malformed:
         return False
-    return not any("\ud800" <= character <= "\udfff" for character in name)
+    return not (INVISIBLE.search(name) or any("\ud800" <= character <= "\udfff" for character in name))

@@ -11,7 +11,22 @@ from gateway.core.manifest import check_part_name
 from gateway.core.part_names import RESERVED, checked_part_name, part_names_reasons
 
 
-@pytest.mark.parametrize("name", ["a", "通知.pdf", "a b.c.d", "文" * 80, "a" * 120, "signed.pdf", "关于《办法》的通知（定稿）.ofd"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a",
+        "通知.pdf",
+        "a b.c.d",
+        "文" * 80,
+        "a" * 120,
+        "signed.pdf",
+        "console.pdf",
+        "com10.txt",
+        "auxiliary",
+        "附件：一（续）.pdf",
+        "关于《办法》的通知（定稿）.ofd",
+    ],
+)
 def test_good_names(name):
     assert checked_part_name(name) == name
 
@@ -36,6 +51,21 @@ def test_good_names(name):
         ("a\u202efdp.exe", "part/name-characters"),
         ("e\u0301.pdf", "part/name-characters"),
         ("a\ud800", "part/name-characters"),
+        ("a\u200bb", "part/name-characters"),
+        ("a\ufe0f", "part/name-characters"),
+        ("a\u2060", "part/name-characters"),
+        ("a\u00adb", "part/name-characters"),
+        ("a\U000e0041", "part/name-characters"),
+        ("a\u2215b", "part/name-path"),
+        ("a\uff0fb", "part/name-path"),
+        ("a\uff3cb", "part/name-path"),
+        ("a\u3000", "part/name-path"),
+        ("\u00a0a", "part/name-path"),
+        ("CON", "part/name-reserved"),
+        ("aux.pdf", "part/name-reserved"),
+        ("Lpt1.tar.gz", "part/name-reserved"),
+        ("com\u00b2.txt", "part/name-reserved"),
+        ("NUL .pdf", "part/name-reserved"),
         ("manifest.json", "part/name-reserved"),
         ("Document.JSON", "part/name-reserved"),
         ("status.json", "part/name-reserved"),

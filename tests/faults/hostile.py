@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from gateway.core.document import Document
 from gateway.core.ids import uuid7
 from gateway.core.manifest import Manifest, ManifestSender, PartEntry
 from gateway.core.transmittal import ContentRef, DirectoryRef, PolicyRef, Recipient, Sender, Transmittal
+from gateway.flow.ports import TokenSource
 from gateway.flow.standing import Standing
 from gateway.net.frames import EXCHANGE_TYPE
 from gateway.net.time_client import TimeClient
@@ -85,20 +86,17 @@ def good_content(standing: Standing, suite: Suite, exchange: str, body: bytes) -
 class Forge:
     """Signs and seals whatever it is told, as the organisation of ``standing``, for one recipient."""
 
-    def __init__(self, standing: Standing, suite: str, to: str, urls: tuple[str, ...]) -> None:
+    def __init__(
+        self, standing: Standing, suite: str, to: str, tokens: TokenSource, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self.standing = standing
         self.suite = suite_named(suite)
         self.to = to
-        self._time = TimeClient(urls)
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
+        self.now = now
+        self._tokens = tokens
 
     def new_id(self) -> str:
         return uuid7(self.now(), random_bytes(10))
-
-    async def close(self) -> None:
-        await self._time.close()
 
     async def good(self, body: bytes = b"%PDF-1.7 good") -> Made:
         exchange = self.new_id()
@@ -141,7 +139,7 @@ class Forge:
 
     async def _stamped(self, nro: SignedData) -> bytes:
         request = make_request(self.suite.digest, nro.signature, nonce=int.from_bytes(random_bytes(8), "big"))
-        return nro.with_token(token_from_response(await self._time.respond(request))).der
+        return nro.with_token(token_from_response(await self._tokens.respond(request))).der
 
 
 def strangers(count: int) -> list[str]:
@@ -155,8 +153,4 @@ def forge_of(home: Path, suite: str, to: str) -> Forge:
     from gateway.home import Home
 
     opened = Home.open(home)
-    return Forge(Gateway(opened)._standing(), suite, to, opened.config.time.authorities[suite])
-
-
-def run(coroutine):
-    return asyncio.run(coroutine)
+    return Forge(Gateway(opened)._standing(), suite, to, TimeClient(opened.config.time.authorities[suite]))

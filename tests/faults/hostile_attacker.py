@@ -228,7 +228,6 @@ async def attack(home: Path, suite: str, to: str, host: str, port: int, only: li
     identity = Home.open(home).tls()
     this = Attack(forge, identity, host, port)
     await this.prepare()
-    await forge.close()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
 

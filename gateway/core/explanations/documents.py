@@ -280,12 +280,12 @@ _PARTS: dict[str, Text] = {
     "part/name-path": Text(
         zh="“{name}”不是单纯的文件名",
         en="{name} is not a plain file name",
-        fix='Use a name without / \\ : * ? " < > | and without a dot or space at either end.',
-        fix_zh='文件名不得含有 / \\ : * ? " < > |，首尾不得为句点或空格。',
+        fix='Use a name without / \\ : * ? " < > | or what looks like a slash, and without a dot or space at either end.',
+        fix_zh='文件名不得含有 / \\ : * ? " < > | 或形似斜线的字符（如“／”），首尾不得为句点或空格。',
     ),
     "part/name-characters": Text(
-        zh="文件名“{name}”含有控制字符、改变文字方向的字符，或不是 Unicode NFC 形式",
-        en="file name {name} holds control or direction characters, or is not in Unicode normal form C",
+        zh="文件名“{name}”含有控制字符、改变文字方向的字符或不可见字符，或不是 Unicode NFC 形式",
+        en="file name {name} holds control, direction or invisible characters, or is not in Unicode normal form C",
         fix="Rename the file in plain characters.",
         fix_zh="请用普通文字重新命名。",
     ),
