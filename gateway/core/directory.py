@@ -377,14 +377,14 @@ class Directory:
 
     @cached_property
     def _authority_certificates(self) -> dict[str, tuple[Certificate, ...]]:
-        return {entry.id: tuple(map(parse_certificate_text, entry.certificates)) for entry in self._authorities.values()}
+        return {entry.id: _readable(entry.certificates) for entry in self._authorities.values()}
 
     def _of(self, org: str, suite: Suite, purpose: Purpose) -> tuple[Certificate, ...]:
-        """A certificate counts only if it is listed for the organisation and its subject carries the organisation's code."""
+        """A certificate counts only if it can be read, is listed for the organisation and its subject carries the organisation's code."""
         key = (org, suite.id, purpose)
         if key not in self._certificates:
             entry = self.organisation(org)
-            listed = map(parse_certificate_text, entry.signing if purpose is Purpose.SIGN else entry.encryption)
+            listed = _readable(entry.signing if purpose is Purpose.SIGN else entry.encryption)
             self._certificates[key] = tuple(
                 certificate
                 for certificate in listed
@@ -392,6 +392,19 @@ class Directory:
                 if (certificate.may_sign if purpose is Purpose.SIGN else certificate.may_encrypt)
             )
         return self._certificates[key]
+
+
+def _readable(texts: Collection[str]) -> tuple[Certificate, ...]:
+    """The certificates that can be read."""
+    # One that cannot is the directory's fault. Raised while an arrival is judged it would pass for a fault of that arrival, and one bad
+    # entry of a time authority would turn every sender's documents away for good.
+    found = []
+    for text in texts:
+        try:
+            found.append(parse_certificate_text(text))
+        except Malformed:
+            continue
+    return tuple(found)
 
 
 def _check_succession(head: DirectoryHead, head_digest: str, previous: Directory) -> None:

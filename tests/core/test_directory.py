@@ -15,6 +15,7 @@ from crypto.digests import digest
 from crypto.errors import Malformed, Unverified
 from crypto.suites import GM_1, INTL_1, Suite
 from gateway.core.directory import (
+    AuthorityEntry,
     DirectoryError,
     DirectoryExpired,
     DirectoryHead,
@@ -239,6 +240,17 @@ def test_a_certificate_counts_only_for_its_own_organisation_and_purpose(pki: Pki
     directory = publish(pki, [entry, *rest]).open()
     assert directory.signing_certificates(pki.office.code, suite) == ()
     assert directory.encryption_certificates(pki.office.code, suite) == ()
+
+
+@pytest.mark.parametrize("text", ["AAAA", "no base64", "MAA="])
+def test_a_certificate_that_cannot_be_read_does_not_count_and_hides_no_other(pki: Pki, suite: Suite, text: str) -> None:
+    old = organisation_entry(pki.office, suite)
+    organisation = msgspec.structs.replace(old, signing=(text, *old.signing), encryption=(text, *old.encryption))
+    time = AuthorityEntry(id="tsa", kind="time", certificates=(text, certificate_text(pki.tsa.certificate)))
+    directory = publish(pki, [organisation, time]).open()
+    assert directory.signing_certificates(pki.office.code, suite) == (pki.office.signing.certificate,)
+    assert directory.encryption_certificate(pki.office.code, suite) == pki.office.encryption.certificate
+    assert directory.time_authority_fingerprints(suite) == {pki.tsa.certificate.fingerprint}
 
 
 def test_the_first_encryption_certificate_is_the_current_one(pki: Pki, suite: Suite) -> None:

@@ -16,9 +16,9 @@ from adapters.folder_reading import DOCUMENT, MAX_ENTRIES, read_offer
 from adapters.folder_status import STATUS, first_status, note_act, read_status, show
 from crypto.certificates import ChainCache
 from crypto.digests import digest
-from crypto.errors import Malformed
+from crypto.errors import Malformed, YizhanError
 from crypto.signed_data import sign_detached
-from crypto.suites import SUITES
+from crypto.suites import SUITES, Suite
 from gateway.config import Config
 from gateway.core.directory import Directory, DirectoryError, DirectoryHead, EntryRef
 from gateway.core.document_json import DocumentDraft, read_document_json
@@ -256,14 +256,19 @@ def _directory(data: bytes) -> None:
     signature = sign_detached(head, pki.directory.signer, at=pki.now).der
     authority = pki.directory.certificate
     directory = Directory.open(head, signature, {ref.digest: data}, chains=_chains(suite.id), authority=authority, now=pki.now)
+    try:
+        _ask(directory, suite)
+    except YizhanError as error:  # no arrival may be blamed for what the directory says
+        raise AssertionError(f"a directory that was believed answers with {error!r}") from error
+
+
+def _ask(directory: Directory, suite: Suite) -> None:
     for organisation in directory.organisations:
-        for certificate in (
-            *directory.signing_certificates(organisation.code, suite),
-            *directory.encryption_certificates(organisation.code, suite),
-        ):
-            assert certificate.organisation == organisation.code
+        code = organisation.code
+        for certificate in (*directory.signing_certificates(code, suite), *directory.encryption_certificates(code, suite)):
+            assert certificate.organisation == code
             assert certificate.suite is suite
-        directory.gateways_of(organisation.code)
+        directory.gateways_of(code)
     directory.time_authority_fingerprints(suite)
 
 
