@@ -59,10 +59,10 @@ log = logging.getLogger("yizhan")
 
 MIB = 1024 * 1024
 GRACE_SECONDS = 10.0  # what runs when the signal comes may end within it; work left over is due at the next start
-OFFERS_IN_FLIGHT = 64
+OFFERS_IN_FLIGHT = 64  # offers of the office begun at once: the journal commits them together
 UPLOADS_BESIDE = 1 + sum(BULK_WIDTH["deliver"])  # connections to a peer for uploads and receipts, beside those of small documents
 HOT_CEILING = 16 * MIB  # for each direction; beyond it the next step reads what it needs from disk
-HOT_RECEIPTS = 4 * MIB
+HOT_RECEIPTS = 4 * MIB  # receipts to be brought to their senders: about a thousand
 GC_THRESHOLDS = (20_000, 50, 100)  # measured: the default spends a tenth of the time looking for cycles that are not there
 
 
@@ -160,6 +160,9 @@ class Gateway:
             async with contextlib.AsyncExitStack() as down:
                 rooms = await self._build(down)
                 journey = Journey(rooms, poll_seconds=self._config.office.poll_seconds, in_flight=OFFERS_IN_FLIGHT)
+                await journey.watching.attempt(
+                    "time authority", journey.watching.stamp_checkpoint
+                )  # nothing is dated by a clock of one's own
                 return await journey.queue.act(request, operator)
 
     # ---- building

@@ -12,6 +12,7 @@ from gateway.core.exchange import State
 from gateway.core.leaf import Leaf
 from gateway.core.step import Work
 from gateway.flow.queue import ENDABLE, Operator, Request, possible_acts
+from tests.flow.test_time import NO_ROUTE
 from tests.flow.world import Node, World
 
 WANG = Operator(account="wang", proof="local-socket")
@@ -182,3 +183,19 @@ def test_what_is_offered_is_what_the_table_has(state: State):
     assert ("expire" in acts) == ("return" in acts) == (state in ENDABLE)
     if state in (State.CONSIGNED, State.DELIVERED, State.SIGNED_FOR, State.EXPIRED):
         assert acts == ()
+
+
+async def test_a_document_refused_after_it_was_taken_shows_why(tmp_path: Path):
+    async with World(tmp_path) as world:
+        office = world["office"]
+        world.authority.silent = True
+        exchange = await world.send()
+        first = office.office.statuses.get(("out", exchange))
+        office.enact(*NO_ROUTE)
+        world.authority.silent = False
+        await world.retry()
+        status = office.office.statuses["out", exchange]
+        assert await office.state("out", exchange) == "REFUSED"
+        assert [reason.rule for reason in status.reasons] == ["routes"]
+        assert first is None or first.reasons != status.reasons
+        assert [reason.rule for reason in status.recipients[0].reasons] == ["routes"]
