@@ -54,7 +54,7 @@ from crypto.randomness import random_bytes
 from crypto.suites import GM_1, INTL_1, Suite
 
 MAX_NAME: Final = 128  # characters of one name part; X.520 says 64 but Chinese authorities and agencies go beyond
-MAX_SANS: Final = 32
+MAX_SANS: Final = 32  # a gateway has one name; more than a few is no certificate of ours
 _COUNTRY: Final = re.compile("[A-Z]{2}")  # ISO 3166
 GATEWAY_URN: Final = "urn:yizhan:gateway:"
 

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 MAX_ROOTS: Final = 64  # one or two authorities a suite, with their predecessors
-MAX_INTERMEDIATES: Final = 256
+MAX_INTERMEDIATES: Final = 256  # authorities below the roots of one network; each is tried for a path
 MAX_CRLS: Final = 1024  # the current list of each authority, and old ones that name certificates long expired
 MAX_CHAINS: Final = 4096  # remembered verdicts of one ChainCache; about 1 KiB each
 CRL_SKEW: Final = timedelta(minutes=1)  # the clocks of authority and gateway may differ; the same minute as everywhere (DESIGN 3)

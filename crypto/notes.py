@@ -27,9 +27,9 @@ from crypto.randomness import random_bytes
 
 MAX_NOTE_BYTES = 128 * 1024  # sixteen signatures, post-quantum ones of 5 KiB among them, and room
 MAX_SIGNATURES = 16  # signed-note asks readers to take as many; a log and its witnesses are far fewer
-MAX_NAME_CHARACTERS = 200
-MAX_EXTRA_BYTES = 64 * 1024
-MAX_PROOF_BYTES = MAX_NOTE_BYTES + 2 * MAX_EXTRA_BYTES
+MAX_NAME_CHARACTERS = 200  # an origin is a gateway id, a node and a year
+MAX_EXTRA_BYTES = 64 * 1024  # what a cosigner may add to a proof; ours add nothing
+MAX_PROOF_BYTES = MAX_NOTE_BYTES + 2 * MAX_EXTRA_BYTES  # a note and its two extras
 
 _ED25519 = b"\x01"  # signed-note, Signature types
 _KEY_ID_BYTES = 4

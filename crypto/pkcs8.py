@@ -21,7 +21,7 @@ from crypto.randomness import random_bytes
 ROUNDS = 600_000  # about 80 ms on one core, once a key and process
 MIN_ROUNDS = 2_048  # what `openssl genpkey -aes-256-cbc` writes by default
 MAX_ROUNDS = 10_000_000  # a file must not keep a start busy for minutes
-MAX_PASSWORD = 1_024
+MAX_PASSWORD = 1_024  # derivation costs more the longer it is; a page of words fits
 MAX_PEM = 16_384  # keys of our suites take about 500 bytes
 _SALT = 16
 _BLOCK = 16

@@ -45,7 +45,7 @@ from crypto.suites import DigestName, Suite
 
 MAX_REQUEST: Final = 1024  # ours have about 100 bytes
 MAX_TOKEN: Final = 24 * 1024  # ours have 1 KiB; room for a certificate at its own ceiling
-MAX_RESPONSE: Final = MAX_TOKEN + 4096
+MAX_RESPONSE: Final = MAX_TOKEN + 4096  # a token and a status around it
 MAX_NONCE: Final = 1 << 160  # bounded as serial numbers are (RFC 3161 2.4.2)
 MAX_AHEAD: Final = timedelta(minutes=1)  # how far an authority's clock may be before ours (DESIGN 3, check 5)
 

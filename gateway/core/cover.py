@@ -22,8 +22,8 @@ from gateway.core.canonical import MAX_WIRE_BYTES
 from gateway.core.transmittal import MAX_RECIPIENTS
 
 LENGTH_BYTES = 4
-MAX_NRO = MAX_SIGNED_DATA
-MAX_ORG_BYTES = 18
+MAX_NRO = MAX_SIGNED_DATA  # one signature of the closed profile
+MAX_ORG_BYTES = 18  # a unified social credit code has 18 characters
 MAX_COVER = MAX_WIRE_BYTES + MAX_NRO + MAX_RECIPIENTS * (MAX_ENVELOPE + 32) + 64  # 32, 64: tags and lengths, each counted at its largest
 
 

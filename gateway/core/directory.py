@@ -27,9 +27,9 @@ from gateway.core.organisation import check_code
 
 MAX_HEAD_BYTES = 4 * 1024 * 1024  # 20,000 entries of about 150 bytes
 MAX_ENTRIES = 20_000  # a province has a few thousand agencies
-MAX_ENTRY_BYTES = 64 * 1024
+MAX_ENTRY_BYTES = 64 * 1024  # an organisation with all its certificates
 MAX_CERTIFICATES = 8  # of one purpose: both suites, each with its successor
-MAX_CERTIFICATE_TEXT = 8 * 1024
+MAX_CERTIFICATE_TEXT = 8 * 1024  # base64 of a certificate: ours have 1 KiB
 MAX_SERVED = 1_000  # organisations behind one gateway
 CLOCK_SKEW = timedelta(minutes=1)
 

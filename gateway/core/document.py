@@ -20,7 +20,7 @@ from gateway.core.organisation import BadOrganisationCode, check_code, check_old
 
 MAX_TITLE = 200  # GB/T 9704 gives none; two hundred characters are five printed lines
 MAX_WORDS = 100  # names, marks, notes of one line
-MAX_NOTE = 1_000
+MAX_NOTE = 1_000  # characters of one free field: half a page
 MAX_LISTED = 1_000  # recipients, as in a transmittal
 MAX_FEW = 64  # signing organisations, keywords, related documents, notes of attachments
 

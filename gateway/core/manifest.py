@@ -21,7 +21,7 @@ from gateway.core.transmittal import Transmittal
 MAX_MANIFEST_BYTES = 1024 * 1024  # read into memory whole before anything of it is believed: 1,000 parts and the longest metadata fit
 MAX_PARTS = 1_000  # beyond it the central directory would need ZIP64 counts; no document comes near
 MAX_PART_BYTES = 68_719_476_704  # a part cannot be larger than the content
-MAX_NAME_CHARACTERS = 120
+MAX_NAME_CHARACTERS = 120  # what a list of files shows in one line
 MAX_NAME_BYTES = 255  # what common file systems take for one name
 MANIFEST_NAME = "manifest.json"
 

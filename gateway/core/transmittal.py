@@ -21,7 +21,7 @@ TransmittalKind = Literal["document", "withdraw", "void", "urge", "supplement", 
 Role = Literal["primary", "copy", "guard"]
 
 MAX_RECIPIENTS = 1_000  # what fits MAX_WIRE_BYTES with room to spare
-MAX_REFS = 16
+MAX_REFS = 16  # exchanges one exchange may refer to; a notice has one
 MAX_CONTENT_BYTES = 68_719_476_704  # 2^36 - 32: what one AES-GCM or SM4-GCM nonce may encrypt (NIST SP 800-38D 5.2.1.1)
 
 _WITH_CONTENT = frozenset({"document", "supplement", "feedback"})

@@ -25,7 +25,7 @@ HUGE: Final = 256 * 1024 * 1024  # above it: seconds of a processor for each act
 _KINDS: Final[frozenset[WorkKind]] = frozenset({"seal", "deliver", "hand-over"})
 _MAX_DIGITS: Final = 20
 LARGE_AT_ONCE: Final = 2  # acts of each grade in one direction; each keeps half a processor and the disk busy
-HUGE_AT_ONCE: Final = 1
+HUGE_AT_ONCE: Final = 1  # two would halve each other's disk and gain nothing
 
 
 class Stopping(LocalError):

@@ -36,7 +36,7 @@ MAX_RECEIPT_SIGNATURE = 64 * 1024  # CMS with certificate and time-stamp token i
 MAX_RECEIPTS = 1000  # an exchange has at most 1,000 recipients, each with one receipt in the answer
 MAX_RECEIPTS_FRAME = 8 * 1024 * 1024  # 1,000 receipts of ordinary size; bounds what one request may keep in memory
 MAX_ANSWER = 256 * 1024  # MAX_RECEIPTS answers of at most 180 bytes
-MAX_OFFSET_DIGITS = len(str(MAX_CONTENT_BYTES))
+MAX_OFFSET_DIGITS = len(str(MAX_CONTENT_BYTES))  # the largest content
 
 
 @asn1.sequence

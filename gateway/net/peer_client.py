@@ -40,7 +40,7 @@ from gateway.net.tls import Listed, TlsIdentity, client_context
 
 SEND_PIECE = 256 * 1024  # read from disk in one thread hop; two of these are all an upload keeps in memory
 ONE_WRITE = 256 * 1024  # a larger body is given to the socket in pieces, so that encrypting it does not hold up the event loop
-MAX_RECEIPTED = MAX_RECEIPTS_FRAME + 4
+MAX_RECEIPTED = MAX_RECEIPTS_FRAME + 4  # a frame and its length
 
 _EXCHANGE_HEADERS = {"Content-Type": EXCHANGE_TYPE}
 _RECEIPTS_HEADERS = {"Content-Type": RECEIPTS_TYPE}

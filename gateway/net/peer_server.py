@@ -41,8 +41,8 @@ from gateway.net.problems import is_failure
 from gateway.net.repeats import Repeats
 from gateway.net.tls import Listed, PeerCertificate, TlsIdentity, check_listed, server_context
 
-MAX_EXCHANGE_BODY = LENGTH_BYTES + MAX_COVER + MAX_INLINE
-MAX_RECEIPTS_BODY = LENGTH_BYTES + MAX_RECEIPTS_FRAME
+MAX_EXCHANGE_BODY = LENGTH_BYTES + MAX_COVER + MAX_INLINE  # the largest cover and what may follow it
+MAX_RECEIPTS_BODY = LENGTH_BYTES + MAX_RECEIPTS_FRAME  # a frame and its length
 
 RECEIPTS_AT_ONCE = 64  # what a gateway of ours brings in one request: judged in one hop, about 50 ms of SM2
 RECEIPTS_IN_DOUBT = 8  # of a peer in doubt

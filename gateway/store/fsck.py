@@ -32,7 +32,7 @@ from crypto.signed_data import SignedData
 from gateway.store.explained import Word, objection
 from gateway.store.findings import Finding, Severity, reading
 
-_INLINE_CEILING = 64 * 1024
+_INLINE_CEILING = 64 * 1024  # as the writer has it; known here apart from its code
 _ID_LENGTH = 36  # what a key begins with
 _PIECE = 1024 * 1024
 

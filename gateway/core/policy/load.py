@@ -23,9 +23,9 @@ from gateway.core.urgency import URGENCIES
 
 LARGEST = 64 * 1024**3  # the format's own ceiling (one AEAD nonce), to the unit a person would write
 LONGEST_LIFE = timedelta(days=366)  # duplicate keys are kept this long beyond; an exchange that lives longer is an archive
-MAX_VERSION = 2**53 - 1
-MAX_APPROVALS = 10
-MAX_WEIGHT = 1_000_000
+MAX_VERSION = 2**53 - 1  # beyond it JSON readers built on doubles disagree
+MAX_APPROVALS = 10  # nobody gathers more signatures for one document
+MAX_WEIGHT = 1_000_000  # weights are compared, never added up
 
 _POLICY_ID = re.compile(r"[a-z0-9]([a-z0-9._/-]{0,98}[a-z0-9])?", re.ASCII)
 _PATTERN = re.compile(r"[0-9A-HJ-NPQRTUWXY]{18}|[0-9A-HJ-NPQRTUWXY]{0,17}\*", re.ASCII)

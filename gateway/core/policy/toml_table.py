@@ -20,7 +20,7 @@ from gateway.core.toml_text import NotToml, read_toml
 
 MAX_POLICY_BYTES = 1024 * 1024  # a thousand routes fit; what is larger was made by mistake or malice
 MAX_LISTED = 1_000  # rows and patterns are compared with each other at load
-MAX_TEXT = 200
+MAX_TEXT = 200  # characters of a label or a pattern
 
 _SIZE = re.compile(r"([1-9]\d{0,14})(B|KiB|MiB|GiB)", re.ASCII)
 _SIZE_UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
