@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import selectors
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 SLACK = 1e-6  # seconds; sums of floats must not keep a timer from being due
@@ -86,11 +87,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                 future.cancel()
                 return
             try:
-                result = func(*args)
+                outcome: Callable[[], None] = partial(future.set_result, func(*args))
             except Exception as error:  # noqa: BLE001  # handed to whoever asked
-                outcome: Callable[[], None] = lambda error=error: future.set_exception(error)  # type: ignore[misc]
-            else:
-                outcome = lambda: future.set_result(result)  # noqa: E731
+                outcome = partial(future.set_exception, error)
             life.tick()
             self.call_later(0 if life.dead else life.pause(), _settle, future, life, outcome)
 

@@ -141,7 +141,7 @@ class Oracle:
         chain = self._chains.setdefault(key, [])
         if receipt.prev != self._digests.get(key):
             self.fail(f"{key}: {receipt.event} follows another receipt than the last one")
-        if chain and receipt.at < chain[-1].at:
+        if chain and parse_time(receipt.at) < parse_time(chain[-1].at):
             self.fail(f"{key}: {receipt.event} at {receipt.at} is dated before {chain[-1].event} at {chain[-1].at}")
         chain.append(receipt)
         self._digests[key] = change.digest

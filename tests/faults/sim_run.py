@@ -1,7 +1,7 @@
 """One run: a seed decides the world, its traffic and its faults; then calm, rest, and the oracle.
 
-    python -m tests.faults.sim_run 4711          # the story of one seed
-    python -m tests.faults.sim_run 0 1000        # these seeds, and what failed
+python -m tests.faults.sim_run 4711          # the story of one seed
+python -m tests.faults.sim_run 0 1000        # these seeds, and what failed
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,10 +22,14 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+from sqlalchemy import Dialect
+
 import crypto.randomness
 from gateway.core.document import Addressee
-from tests.faults.sim_loop import LIFE, InlineDesk, VirtualLoop
-from tests.faults.sim_world import KEYS, PACE, SimNode, SimWorld, rest
+from gateway.store.questions import Questions
+from gateway.store.statements import Statements
+from tests.faults.sim_loop import InlineDesk, VirtualLoop
+from tests.faults.sim_world import KEYS, STAMP_EVERY, SimNode, SimWorld, rest
 from tests.flow.world import policy_of
 
 MEMORY = Path("/dev/shm")
@@ -238,11 +242,25 @@ def _decided(chance: random.Random) -> Iterator[None]:
         for module in ("gateway.store.journal", "gateway.store.ledger", "gateway.flow.stage"):
             stack.enter_context(mock.patch(f"{module}.Desk", InlineDesk))
         stack.enter_context(mock.patch("gateway.flow.journey.rest", rest))
-        for name, seconds in PACE.items():
-            stack.enter_context(mock.patch(f"gateway.flow.journey.{name}", seconds))
+        stack.enter_context(mock.patch("gateway.store.journal.Statements", STATEMENTS))
+        stack.enter_context(mock.patch("gateway.store.ledger.Questions", QUESTIONS))
+        stack.enter_context(mock.patch("gateway.flow.journey.STAMP_EVERY", STAMP_EVERY))
         stack.enter_context(mock.patch.object(crypto.randomness, "os", SimpleNamespace(urandom=random.Random(chance.random()).randbytes)))
-        stack.enter_context(mock.patch("gateway.flow.failing.random", random.Random(chance.random())))
         yield
+
+
+def _compiled_once(texts: type[Any]) -> Callable[[Dialect], Any]:
+    """The texts of statements do not change; compiling them anew at every start would be half of what a seed costs."""
+    made: list[Any] = []
+
+    def make(dialect: Dialect) -> Any:
+        made[:] = made or [texts(dialect)]
+        return made[0]
+
+    return make
+
+
+STATEMENTS, QUESTIONS = _compiled_once(Statements), _compiled_once(Questions)
 
 
 def run_in_memory(seed: int) -> Told:
@@ -256,8 +274,8 @@ def main() -> int:
     seeds = [int(value) for value in sys.argv[1:]]
     if len(seeds) == 1:
         told = run_in_memory(seeds[0])
-        print("\n".join((*told.notes, *told.failures)))
-        print(told.commits, "commits", told.kills, "kills", f"{told.hours:.1f} h in {told.seconds:.2f} s")
+        _say("\n".join((*told.notes, *told.failures)))
+        _say(told.commits, "commits", told.kills, "kills", f"{told.hours:.1f} h in {told.seconds:.2f} s")
         return bool(told.failures)
     bad = 0
     commits = kills = exchanges = 0
@@ -268,10 +286,15 @@ def main() -> int:
         commits, kills, exchanges, hours = commits + told.commits, kills + told.kills, exchanges + told.exchanges, hours + told.hours
         if told.failures:
             bad += 1
-            print("seed", seed, told.failures[0][:600], flush=True)
+            _say("seed", seed, told.failures[0][:600])
     spent = time.perf_counter() - began
-    print(f"{bad} of {seeds[1] - seeds[0]} failed; {exchanges} exchanges, {commits} commits, {kills} kills, {hours:.0f} h in {spent:.0f} s")
+    _say(f"{bad} of {seeds[1] - seeds[0]} failed; {exchanges} exchanges, {commits} commits, {kills} kills, {hours:.0f} h in {spent:.0f} s")
     return bool(bad)
+
+
+def _say(*words: object) -> None:
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

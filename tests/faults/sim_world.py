@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from crypto.ca import Profile, Subject
 from crypto.certificates import Trust
@@ -38,7 +38,8 @@ LISTS_EVERY = timedelta(hours=12)  # how often revocation lists are renewed
 TIMEOUT = 20.0  # virtual seconds until a call that nobody answers is given up
 
 # The watches turn at the pace of simulated hours: the same loops, fewer turns of them (tokens are good for an hour).
-PACE = {"STAMP_EVERY": 2400.0, "EXPIRE_EVERY": 480.0, "COMPLAINTS_EVERY": 1800.0, "CLOCK_RETRY": 60.0}
+STAMP_EVERY = 2400.0
+WATCH_EVERY = 300.0  # any other watch, where it would turn more often
 POLL, IDLE_POLL = 45.0, 1800.0  # of an office: where something waits, and where nothing does
 
 
@@ -50,6 +51,8 @@ async def rest(stop: asyncio.Event, seconds: float) -> None:
     walks = seconds == POLL
     if walks and not node.office.busy:
         seconds = IDLE_POLL
+    elif not walks and seconds > 0.5:  # less is a tray that has more
+        seconds = max(seconds, WATCH_EVERY)
     sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     timer = asyncio.get_running_loop().call_later(seconds, _wake, sleeper)
     node.sleepers[sleeper] = walks
@@ -257,7 +260,7 @@ class SimNode(Node):
 
     poll_seconds = POLL
     world: SimWorld
-    of_life: weakref.WeakKeyDictionary[Life, SimNode] = weakref.WeakKeyDictionary()
+    of_life: ClassVar[weakref.WeakKeyDictionary[Life, SimNode]] = weakref.WeakKeyDictionary()
 
     def __init__(self, world: SimWorld, key: str, organisation: Organisation, home: Path) -> None:
         super().__init__(world, key, organisation, home)
@@ -267,6 +270,7 @@ class SimNode(Node):
         self.office.node = self
         self.line = SimLine(world, self)
         self.kills = 0
+        self.jitter = world.chance.random
         self.sleepers: dict[asyncio.Future[None], bool] = {}  # loops that rest, and whether an office's doings wake them
         self.stepped_at = float("-inf")  # when its clock was last set
 
@@ -408,7 +412,7 @@ class SimWorld(World):
         """Of the newest directory."""
         return len(self._versions)
 
-    async def __aenter__(self) -> SimWorld:
+    async def __aenter__(self) -> Self:
         self._context = [self.node_log()]
         for context in self._context:
             context.__enter__()

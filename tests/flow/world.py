@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -161,6 +162,7 @@ class Node:
         self.clock = WorldClock(world.time)
         self.office = Office()
         self.lives = 0
+        self.jitter = random.random
         self.crashing = False
         self.line = Line(world, organisation.gateway)
         self.gauges = CountingGauges()
@@ -236,7 +238,7 @@ class Node:
         blobs = FolderBlobs(self.home / "blobs", headroom)
         uploads = FolderUploads(self.home / "uploads", blobs)
         try:
-            failing = Failing(self.clock)
+            failing = Failing(self.clock, self.jitter)
             self.rooms = Rooms(
                 standing=self._standing(),
                 clock=self.clock,
