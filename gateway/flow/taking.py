@@ -84,7 +84,8 @@ class Taking:
     async def take_all(self, peer: str, receipts: Sequence[SignedReceipt]) -> tuple[ReceiptAnswer, ...]:
         """Receipts a peer sent, judged in one hop and kept in one transaction, answered one by one."""
         at = self._rooms.clock.now()
-        found = [await self._find_one(signed) for signed in receipts]
+        read: dict[str, tuple[Transmittal, str]] = {}  # many receipts of a batch may be about one exchange, and its cover a long one
+        found = [await self._find_one(signed, read) for signed in receipts]
         judged = await self._rooms.stage_out.run(self._judge_each, found, at)
         held = [one for one in judged if isinstance(one, Judged)]
         failures = await self._record_all(held)
@@ -112,15 +113,15 @@ class Taking:
     ) -> list[Judged]:
         return [judge(signed, parse(signed), transmittal, transmittal_digest, self._rooms.standing, at) for signed in receipts]
 
-    async def _find_one(self, signed: SignedReceipt) -> _Found | Exception:
+    async def _find_one(self, signed: SignedReceipt, read: dict[str, tuple[Transmittal, str]]) -> _Found | Exception:
         """As ``_find``; what our own code fails at is this receipt's failure, not that of those that came with it."""
         try:
             self._poison.check_receipt(signed.body)
-            return await self._find(signed)
+            return await self._find(signed, read)
         except Exception as error:  # noqa: BLE001  # answered one by one
             return error
 
-    async def _find(self, signed: SignedReceipt) -> _Found | RemoteError:
+    async def _find(self, signed: SignedReceipt, read: dict[str, tuple[Transmittal, str]]) -> _Found | RemoteError:
         """The receipt those bytes spell and the exchange of ours it speaks of."""
         try:
             receipt = parse(signed)
@@ -130,10 +131,12 @@ class Taking:
         if ready is not None:
             sealed = ready.stamped.sealed
             return _Found(signed, receipt, sealed.transmittal, sealed.transmittal_digest)
-        row = await self._rooms.ledger.exchange("out", receipt.exchange)
-        if row is None or row.transmittal is None or row.transmittal_digest is None:
-            return ProblemError("not-found", f"no exchange {receipt.exchange} was sent from here", retryable=False)
-        return _Found(signed, receipt, Transmittal.from_bytes(row.transmittal), row.transmittal_digest)
+        if receipt.exchange not in read:
+            row = await self._rooms.ledger.exchange("out", receipt.exchange)
+            if row is None or row.transmittal is None or row.transmittal_digest is None:
+                return ProblemError("not-found", f"no exchange {receipt.exchange} was sent from here", retryable=False)
+            read[receipt.exchange] = Transmittal.from_bytes(row.transmittal), row.transmittal_digest
+        return _Found(signed, receipt, *read[receipt.exchange])
 
     def _judge_each(self, found: Sequence[_Found | Exception], at: datetime) -> list[Judged | Exception]:
         return [self._judge_one(one, at) if isinstance(one, _Found) else one for one in found]
