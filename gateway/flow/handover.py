@@ -278,6 +278,7 @@ class HandOver:
             for other in works:
                 await rooms.failing.failed(other, error)
             return
+        rooms.agenda.is_back(peer)
         finished: list[Finish] = []
         for other, answer in zip(works, answers, strict=True):
             if answer.retryable:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from crypto.errors import LocalError, RemoteError, YizhanError
 from crypto.suites import SUITES
@@ -39,7 +39,7 @@ from gateway.flow.witness import new_id
 log = logging.getLogger("yizhan.outbound")
 
 HOT_OVERHEAD = 4096  # what a sealed exchange holds beside its content, transmittal and envelopes: objects, signature, token
-BAD_OFFER_REST = timedelta(seconds=30)  # an offer that failed for reasons of ours is looked at again after this
+BAD_OFFER_REST = 30.0  # seconds; an offer that failed for reasons of ours is looked at again after this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class Outbound:
         self._slots = asyncio.Semaphore(in_flight)
         self._heavy = Heavy("out")
         self._at_work: set[str] = set()
-        self._resting: dict[str, datetime] = {}
+        self._resting: dict[str, float] = {}  # until when, by the clock nobody sets
         self._taken: dict[str, Taken] = {}
         self.running: set[asyncio.Task[None]] = set()
 
@@ -140,7 +140,7 @@ class Outbound:
         until = self._resting.get(source)
         if until is None:
             return False
-        if self._rooms.clock.now() < until:
+        if self._rooms.clock.monotonic() < until:
             return True
         del self._resting[source]
         return False
@@ -173,7 +173,7 @@ class Outbound:
 
     async def _look_again_later(self, source: str, error: Exception) -> None:
         """It failed for reasons of ours: put off, or set aside when our own code fails at it again and again."""
-        self._resting[source] = self._rooms.clock.now() + BAD_OFFER_REST
+        self._resting[source] = self._rooms.clock.monotonic() + BAD_OFFER_REST
         if not is_defect(error):
             log.warning("offer %s waits: %s", self._alias(source), error)
             return
