@@ -233,7 +233,7 @@ def waiting_rows(row: ExchangeRow) -> Iterator[WaitingRow]:
     for passage in row.passages:
         yield WaitingRow(
             direction=row.direction,
-            exchange=row.id,
+            exchange=row.key,
             recipient=passage.recipient,
             state=passage.state,
             updated=passage.updated,

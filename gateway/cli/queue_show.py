@@ -11,14 +11,12 @@ from gateway.cli.queue_words import attempts_text
 from gateway.cli.trace import Hop, hops_of
 from gateway.cli.voice import Voice
 from gateway.core.canonical import format_time
-from gateway.core.errors import BadInput
-from gateway.core.explain import explain
 from gateway.core.step import Work
 from gateway.flow.ports import ExchangeRow
 from gateway.flow.queue import label_of
 from gateway.flow.trouble import is_set_aside, trouble_of
 from gateway.home import Home
-from gateway.reading import find_exchange, open_ledger
+from gateway.reading import ambiguous, find_exchange, open_ledger
 
 _DOES: dict[str, tuple[str, str]] = {
     "retry": (
@@ -44,14 +42,14 @@ async def show(home: Home, item: str, now: datetime, voice: Voice) -> None:
         alone = [work for work in works if not work.exchange and item and label_of(work).startswith(item)]
         if alone:
             if len(alone) > 1:
-                raise BadInput("several", reasons=(explain("cli/ambiguous-exchange", exchange=item),))
+                raise ambiguous(item, [label_of(work) for work in alone])
             _show_work(alone[0], await lister.item_of_work(alone[0]), lister, now, voice)
             return
         row = await find_exchange(ledger, item)
-        mine = [work for work in works if (work.direction, work.exchange) == (row.direction, row.id)]
+        mine = [work for work in works if (work.direction, work.exchange) == (row.direction, row.key)]
         items = [await lister.item(each, mine) for each in waiting_rows(row)]
-        hops = await hops_of(home, ledger, row, await ledger.receipts(row.direction, row.id))
-        content = await ledger.content(row.direction, row.id)
+        hops = await hops_of(home, ledger, row, await ledger.receipts(row.direction, row.key))
+        content = await ledger.content(row.direction, row.key)
     private = lister.reader.private(row)
     place = _place(row, private.source if private else "", content.blob if content else None, voice)
     value: dict[str, Any] = {

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from crypto.digests import digest
-from crypto.errors import Malformed
+from crypto.errors import Malformed, RemoteError
 from crypto.suites import suite_named
 from gateway.core.canonical import DigestText, ExchangeId, GatewayId, OrgCode, TimeText, Wire, parse_time, version
 from gateway.core.directory import Directory, DirectoryError
@@ -78,6 +78,24 @@ class Receipt(Wire, frozen=True, kw_only=True):
         return parse_time(self.at)
 
 
+class OtherExchange(NotEntitled):
+    """A receipt made about another exchange, or about other content. Facts: ``exchange``."""
+
+    code = "other-exchange"
+
+
+class Forked(RemoteError):
+    """An issuer made two receipts with one ``prev``: it contradicts itself. Facts: ``digests``, of both."""
+
+    code = "forked-receipts"
+
+
+class SignForNotAsked(NotEntitled):
+    """NotSignedFor about what was delivered, where policy asks nobody to sign: that delivery was the outcome. Facts: ``exchange``."""
+
+    code = "sign-for-not-asked"
+
+
 def receipt_digest(body: bytes, suite_id: str) -> str:
     """What ``prev`` of the next receipt and every leaf about this one name: the exact bytes, under the exchange's suite."""
     return digest(suite_named(suite_id).digest, body)
@@ -98,10 +116,10 @@ def entitled(receipt: Receipt, transmittal: Transmittal, directory: Directory, *
     """
     # 1. this exchange
     if receipt.exchange != transmittal.id:
-        raise NotEntitled("the receipt is about another exchange", exchange=receipt.exchange)
+        raise OtherExchange("the receipt is about another exchange", exchange=receipt.exchange)
     content = transmittal.content
     if receipt.sealed is not None and (content is None or receipt.sealed != content.sealed):
-        raise NotEntitled("the receipt is about other content", exchange=receipt.exchange)
+        raise OtherExchange("the receipt is about other content", exchange=receipt.exchange)
     # 2. its gateway serves it
     by = receipt.by
     try:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import NoReturn
 
 from crypto.certificates import CrlStale
 from crypto.content_cipher import ContentKey
@@ -25,7 +26,7 @@ from gateway.core.keys import arrival_key, id_of
 from gateway.core.leaf import Leaf, LeafKind
 from gateway.core.receipt import EventName
 from gateway.core.step import Change, KeepReceipt, KeepSealed, OpenExchange, Schedule, Step, StoredContent, Work
-from gateway.core.transmittal import Transmittal
+from gateway.core.transmittal import NotEntitled, Transmittal, check_notice
 from gateway.flow.alone import Alone
 from gateway.flow.leaves import Leaves, word
 from gateway.flow.opening import Examined, HeldBack, Opened, Refused, Warm, examine, open_content
@@ -163,6 +164,8 @@ class Inbound:
             rooms.gauges.latency("accept", rooms.clock.monotonic() - begun)
             return answer
         examined = await rooms.stage_in.run(self._examine, cover_bytes, peer, now)
+        if examined.transmittal.kind != "document":
+            await self._turn_notice_away(examined.transmittal)
         # 9. duplicate key, looked at only after the signature held
         answer = await self._answer_to_cover(examined, now)
         if answer is not None:
@@ -182,6 +185,8 @@ class Inbound:
         Check 9 still comes before the word on the content: whatever does not hold is looked up first.
         """
         examined, opened, failure = await self._rooms.stage_in.run(self._examine_and_open, cover_bytes, peer, content, now)
+        if examined.transmittal.kind != "document":
+            await self._turn_notice_away(examined.transmittal)
         if opened is not None:
             return await self._accept(examined, *opened, now)
         answer = await self._answer_to_cover(examined, now)
@@ -195,7 +200,7 @@ class Inbound:
     ) -> tuple[Examined, tuple[Opened, Judged, StoredContent] | None, YizhanError | None]:
         examined = self._examine(cover_bytes, peer, now)
         self._check_crowded(examined.transmittal)
-        if examined.refusal or examined.hold:
+        if examined.refusal or examined.hold or examined.transmittal.kind != "document":
             return examined, None, None
         try:
             return examined, self._open(examined, (content,), _place(content), now), None
@@ -257,6 +262,22 @@ class Inbound:
         await self._taking.complaints.record(transmittal.sender.gateway, *leaves)
         raise ProblemError("duplicate-other", f"exchange {row.id} is known with another transmittal", retryable=False)
 
+    async def _turn_notice_away(self, notice: Transmittal) -> NoReturn:
+        """Notices take no effect here yet: none is accepted, whoever sends it. Raises ProblemError, final, so that its sender learns."""
+        about = notice.refs[0]
+        if notice.kind == "feedback":
+            original = await self._rooms.ledger.exchange("out", about)
+        else:  # only of what the same organisation sent: another's is under another key
+            original = await self._rooms.ledger.exchange("in", arrival_key(about, notice.sender.org))
+            if original is None and (others := await self._rooms.ledger.beginning(about)):
+                raise ProblemError("not-entitled", f"a {notice.kind} about {others[0].key} by {notice.sender.org}", retryable=False)
+        if original is not None and original.transmittal is not None:
+            try:
+                check_notice(notice, Transmittal.from_bytes(original.transmittal))
+            except NotEntitled as error:
+                raise ProblemError("not-entitled", str(error), retryable=False) from error
+        raise ProblemError("notice-not-served", f"a {notice.kind} about {about}: notices are not served here", retryable=False)
+
     async def _note_problem(self, peer: str, error: ProblemError) -> None:
         self._rooms.gauges.refused(error.problem, peer)
         log.warning("arrival from %s answered %s: %s", peer, error.problem, error)
@@ -291,9 +312,18 @@ class Inbound:
 
     async def _upload(self, peer: str, exchange: str, transmittal_digest: str) -> Upload:
         upload = await asyncio.to_thread(self._rooms.uploads.open, _upload_key(peer, transmittal_digest))
-        if upload is None or Transmittal.from_bytes(Cover.from_bytes(upload.cover).transmittal).id != exchange:
+        if upload is None or id_of(_key_of(upload)) != exchange:
+            await self._note_foreign(peer, transmittal_digest)
             raise ProblemError("not-found", "no such upload", retryable=False)
         return upload
+
+    async def _note_foreign(self, peer: str, transmittal_digest: str) -> None:
+        """To ask after an upload that is not there is ordinary; to ask after another gateway's is not."""
+        owners = [upload.key.partition("/")[0] for upload in self._rooms.uploads.all() if upload.key.endswith(f"/{transmittal_digest}")]
+        if any(owner != peer for owner in owners):
+            log.warning("%s asks after an upload of another gateway", peer)
+            self._rooms.gauges.refused("foreign-upload", peer)
+            await self._taking.complaints.record(peer, self._leaves.rejected(self._rooms.clock.now(), peer, "foreign-upload"))
 
     async def _receive(self, upload: Upload, chunks: AsyncIterator[bytes], peer: str) -> None:
         """Write what comes; whatever breaks the stream, all that came is written and synced, so that every attempt gets further."""

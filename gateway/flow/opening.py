@@ -48,6 +48,7 @@ from gateway.flow.standing import Standing
 
 CLOCK_TOLERANCE = timedelta(minutes=1)  # what two honest clocks may differ by
 STAMP_WINDOW = timedelta(minutes=10)  # a signature is stamped within this time of its creation
+SUPERSEDED_GRACE = timedelta(days=7)  # as long as a revocation list lives: a gateway that could fetch neither for longer is not heard
 KEEP_OPENED = 1024 * 1024  # plaintext up to here stays in memory until the hand-over; larger is decrypted again
 
 
@@ -138,6 +139,7 @@ def examine(cover: Cover, peer: str, standing: Standing, now: datetime) -> Exami
     _check_signature(transmittal, cover.transmittal, nro, directory, suite)
     # 5. the token
     stamped_at = _check_token(transmittal, nro, standing, chains, directory, suite, now)
+    _check_superseded(transmittal, standing, stamped_at)
     # 6. the chain at T
     revoked_later = _check_chain(nro, chains, stamped_at, now)
     # 7. the times
@@ -192,7 +194,7 @@ def open_content(examined: Examined, chunks: Iterator[bytes], standing: Standing
             raise Malformed("no manifest")
         watch.manifest.check_against(examined.transmittal)
     except RemoteError as error:
-        raise Refused(f"content: {error}", reasons=(explain("content-invalid", detail=str(error)),)) from error
+        raise Refused(f"content: {error}", reasons=(_content_reason(error),)) from error
     # 12. policy again on what was found
     verdict = decide(standing.policy, _question_with_parts(examined, watch.manifest, standing, now))
     if isinstance(verdict, Refusal):
@@ -201,6 +203,12 @@ def open_content(examined: Examined, chunks: Iterator[bytes], standing: Standing
         raise HeldBack("policy wants a person to decide about what was found in the content", reasons=verdict.reasons)
     kept = tuple((entry, b"".join(data)) for entry, data in watch.kept) if watch.keep else None
     return Opened(manifest=watch.manifest, key=key, parts=kept, size=size)
+
+
+def _content_reason(error: RemoteError) -> Reason:
+    """Why content does not hold; where it is another exchange's, the equality that tells."""
+    check = str(error.facts.get("check", ""))
+    return explain("content-invalid", rule=f"content-invalid/{check}" if check.startswith("manifest-") else "", detail=str(error))
 
 
 def reopen(key: ContentKey, chunks: Iterator[bytes], manifest_digest: str, suite: Suite) -> Iterator[PartStarted | PartData | PartEnded]:
@@ -222,6 +230,10 @@ def _check_parties(transmittal: Transmittal, cover: Cover, directory: Directory,
     except DirectoryError as error:
         raise ProblemError("not-carrier", str(error), retryable=True) from error
     listed = {recipient.org: recipient.envelope for recipient in transmittal.recipients}
+    if transmittal.content is None:
+        if cover.envelopes or standing.organisation not in listed:
+            raise ProblemError("not-ours", f"{standing.organisation} is not addressed, or by an envelope without content", retryable=True)
+        return
     if not cover.envelopes:
         raise ProblemError("not-ours", "no envelope for anybody here", retryable=True)
     for org, envelope in cover.envelopes:
@@ -257,9 +269,20 @@ def _check_token(
     except RemoteError as error:
         raise ProblemError("token-invalid", str(error), retryable=True) from error
     created = parse_time(transmittal.created)
-    if not (created - CLOCK_TOLERANCE <= stamp.at <= created + STAMP_WINDOW) or stamp.at > now + CLOCK_TOLERANCE:
-        raise ProblemError("clock", f"stamped {stamp.at}, created {created}, here {now}", retryable=True, stamped=stamp.at, now=now)
+    if stamp.at > now + CLOCK_TOLERANCE:
+        raise ProblemError("clock", f"stamped {stamp.at}, here {now}", retryable=True, stamped=stamp.at, now=now)
+    if not created - CLOCK_TOLERANCE <= stamp.at <= created + STAMP_WINDOW:
+        raise ProblemError("token-time", f"stamped {stamp.at}, created {created}", retryable=True, stamped=stamp.at, created=created)
     return stamp.at
+
+
+def _check_superseded(transmittal: Transmittal, standing: Standing, stamped_at: datetime) -> None:
+    """Whoever was struck off a later version may not go on under the one before; a stamp tells when it was made."""
+    since = standing.superseded_at(transmittal.directory.version)
+    if since is not None and stamped_at > since + SUPERSEDED_GRACE:
+        raise ProblemError(
+            "directory-superseded", f"stamped {stamped_at} under a directory superseded at {since}", retryable=True, since=since
+        )
 
 
 def _check_chain(nro: SignedData, chains: ChainCache, at: datetime, now: datetime) -> tuple[Reason, ...]:

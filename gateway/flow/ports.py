@@ -309,9 +309,11 @@ class Ledger(Protocol):
         ...
 
     async def expired(
-        self, direction: Direction, before: datetime, states: frozenset[State], *, limit: int = 1000
+        self, direction: Direction, before: datetime, states: frozenset[State], *, but: frozenset[str] = frozenset(), limit: int = 1000
     ) -> tuple[tuple[str, str], ...]:
-        """(exchange, recipient) whose exchange's ``expires`` lies before that moment and whose passage is in one of the states."""
+        """(exchange, recipient) whose exchange's ``expires`` lies before that moment and whose passage is in one of the states; no level of
+        ``but``.
+        """
         ...
 
     async def waiting(

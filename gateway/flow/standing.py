@@ -100,6 +100,11 @@ class Standing:
             raise ProblemError("directory-expired", f"directory version {ref.version} has expired", retryable=True, version=ref.version)
         return known
 
+    def superseded_at(self, version: int) -> datetime | None:
+        """When the next version we know after that one was issued; None for the newest."""
+        later = [known for known in self._known if known > version]
+        return self._known[min(later)].issued if later else None
+
     def chains_at(self, level: str | None) -> ChainCache:
         """What we believe certificates by, for one act at that level: its policy may let a revocation list count past its next update."""
         grace = self.policy.allowance(level).crl_grace

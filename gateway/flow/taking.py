@@ -12,10 +12,11 @@ from crypto.errors import RemoteError, Unverified
 from gateway.core.errors import ProblemError, Superseded
 from gateway.core.exchange import TRANSITIONS, Event, Impossible, State, apply_receipt
 from gateway.core.leaf import LeafKind
-from gateway.core.receipt import Receipt
+from gateway.core.receipt import Forked, Receipt, SignForNotAsked
 from gateway.core.step import Advance, Change, Finish, Schedule, Step, Work
 from gateway.core.transmittal import Transmittal
 from gateway.flow.complaints import Complaints
+from gateway.flow.doubts import Doubts
 from gateway.flow.leaves import Leaves
 from gateway.flow.office import Desk
 from gateway.flow.ports import ReceiptAnswer, SignedReceipt
@@ -80,6 +81,7 @@ class Taking:
         self._poison = poison
         self._leaves = Leaves(rooms.standing)
         self.complaints = Complaints(rooms)
+        self._doubts = Doubts(rooms, self.complaints)
 
     async def take_all(self, peer: str, receipts: Sequence[SignedReceipt]) -> tuple[ReceiptAnswer, ...]:
         """Receipts a peer sent, judged in one hop and kept in one transaction, answered one by one."""
@@ -88,7 +90,9 @@ class Taking:
         found = [await self._find_one(signed, read) for signed in receipts]
         judged = await self._rooms.stage_out.run(self._judge_each, found, at)
         held = [one for one in judged if isinstance(one, Judged)]
-        failures = await self._record_all(held)
+        doubts = await self._doubts.look(held)
+        failures = await self._record_all([one for one in held if one.digest not in doubts])
+        failures |= await self._doubts.record(peer, [one for one in held if one.digest in doubts], doubts)
         return tuple(
             [
                 await self._answer(
@@ -200,6 +204,8 @@ class Taking:
             return ReceiptAnswer(digest=name, code="internal", retryable=True)
         if isinstance(failure, ProblemError) and failure.problem == "not-found":
             return ReceiptAnswer(digest=name, code="not-found", retryable=False)
+        if isinstance(failure, Forked | SignForNotAsked):
+            return ReceiptAnswer(digest=name, code=str(failure.code), retryable=False)
         if isinstance(failure, RemoteError):
             return await self._turn_away(peer, name, failure)
         log.warning("receipt %s waits: %s", name, failure)
@@ -247,7 +253,7 @@ class Taking:
             target = MOVES[one.receipt.event].target
             self._rooms.gauges.outcome("out", target, one.level, one.receipt.by.gateway)
             if ready is not None:
-                ready.progress.stated(one.receipt, target, recording.at)
+                ready.progress.stated(one.receipt, one.digest, target, recording.at)
         self._rooms.agenda.add(recording.report)
 
     def _move(self, receipt: Receipt, at: datetime) -> Advance:
@@ -276,6 +282,7 @@ class Taking:
                     outcome = "implied"
             except Impossible:
                 kind, outcome = LeafKind.CONTRADICTION, "contradiction"
+                self._rooms.gauges.refused("contradiction", one.receipt.by.gateway)
                 log.warning("receipt %s contradicts: %s of an exchange in state %s", one.digest, one.receipt.event, state)
             changes.append(kept(one, "out", at))
             leaves.append(self._leaves.receipt(kind, at, one.receipt, one.digest, outcome))

@@ -109,7 +109,12 @@ class Watching:
         rooms.guard.check_dates(now, rooms.clock.monotonic())  # nobody's deadline is over because our clock was set
         for exchange, org in await rooms.ledger.expired("out", now - EXPIRY_GRACE, OPEN):
             await self.attempt(f"expiry of {exchange}", partial(self._delivering.expire, exchange, org))
-        for exchange, _ in await rooms.ledger.expired("in", now, frozenset({State.ACCEPTED, State.DELIVERED})):
+        levels = rooms.standing.policy.levels
+        unasked = frozenset(level for level, handling in levels.items() if not handling.sign_for_required)  # delivery was the outcome
+        for exchange, _ in (
+            *await rooms.ledger.expired("in", now, frozenset({State.ACCEPTED})),
+            *await rooms.ledger.expired("in", now, frozenset({State.DELIVERED}), but=unasked),
+        ):
             await self.attempt(f"expiry of {exchange}", partial(self._handover.not_signed_for, exchange))
         for exchange, _ in await rooms.ledger.expired("in", now, frozenset({State.HELD})):
             await self.attempt(f"expiry of {exchange}", partial(self._handover.lapse, exchange))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from crypto.certificates import Purpose
+from crypto.certificates import ChainCache, CrlStale, Purpose, Revoked
 from crypto.digests import digest
 from crypto.errors import Unverified
 from crypto.randomness import random_bytes
@@ -21,7 +21,7 @@ from gateway.core.errors import ProblemError
 from gateway.core.exchange import Direction
 from gateway.core.ids import uuid7
 from gateway.core.keys import exchange_key
-from gateway.core.receipt import EventName, Issuer, Receipt, ReceiptReason, entitled
+from gateway.core.receipt import EventName, Issuer, OtherExchange, Receipt, ReceiptReason, entitled
 from gateway.core.step import KeepReceipt
 from gateway.core.transmittal import Transmittal
 from gateway.flow.ports import SignedReceipt
@@ -81,14 +81,15 @@ def judge(
 ) -> Judged:
     """Verify one received receipt against the exchange it speaks of.
 
-    Raises Unverified, Malformed, NotEntitled, CrlStale, NotInForce; ProblemError (retryable) for a certificate that only a newer directory may list.
+    Raises Unverified, Malformed, NotEntitled, CrlStale, NotInForce; ProblemError (retryable) for a certificate that only a newer directory may
+    list, or that does not hold at this moment: it may have held when it signed, and only a proof of that time, or a person, can tell.
     """
     suite = suite_named(transmittal.suite)
     if receipt.transmittal != transmittal_digest or receipt.exchange != transmittal.id:
-        raise Unverified("the receipt speaks of another transmittal", check="transmittal")
+        raise OtherExchange("the receipt speaks of another transmittal", exchange=receipt.exchange)
     sealed = transmittal.content.sealed if transmittal.content else None
     if receipt.sealed not in (None, sealed):
-        raise Unverified("the receipt speaks of other content", check="sealed")
+        raise OtherExchange("the receipt speaks of other content", exchange=receipt.exchange)
     chains = standing.chains_at(transmittal.level)
     standing.check_directory(now, transmittal.level, chains)
     entitled(receipt, transmittal, standing.directory)
@@ -96,8 +97,18 @@ def judge(
     if signature.certificate.fingerprint not in standing.directory.signing_fingerprints(receipt.by.org, suite):
         raise ProblemError("signer-not-listed", f"the certificate is not listed for {receipt.by.org}", retryable=True)
     signature.verify(signed.body)
-    chains.verify(signature.certificate, at=now, now=now, purpose=Purpose.SIGN)
+    _check_chain(chains, signature, now)
     return Judged(receipt=receipt, digest=digest(suite.digest, signed.body), signed=signed, level=transmittal.level)
+
+
+def _check_chain(chains: ChainCache, signature: SignedData, now: datetime) -> None:
+    try:
+        chains.verify(signature.certificate, at=now, now=now, purpose=Purpose.SIGN)
+    except CrlStale:
+        raise
+    except Unverified as error:
+        problem = "revoked" if isinstance(error, Revoked) else "chain-invalid"
+        raise ProblemError(problem, f"the certificate of the receipt: {error}", retryable=True) from error
 
 
 def kept(judged: Judged, direction: Direction, at: datetime, *, sender_org: str = "") -> KeepReceipt:

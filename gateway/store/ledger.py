@@ -121,11 +121,11 @@ class Ledger:
         return tuple(await self._rows(self._ask.taken, office, source))
 
     async def expired(
-        self, direction: Direction, before: datetime, states: frozenset[State], *, limit: int = 1000
+        self, direction: Direction, before: datetime, states: frozenset[State], *, but: frozenset[str] = frozenset(), limit: int = 1000
     ) -> tuple[tuple[str, str], ...]:
-        """(exchange, recipient) whose exchange's ``expires`` lies before that moment and whose passage is in one of the states."""
-        text = self._ask.expired(len(states))
-        return tuple(await self._rows(text, direction, *sorted(states), to_micros(before), limit))
+        """(exchange, recipient) whose exchange's ``expires`` lies before that moment and whose passage is in one of the states; no level of ``but``."""
+        text = self._ask.expired(len(states), len(but))
+        return tuple(await self._rows(text, direction, *sorted(states), to_micros(before), *sorted(but), limit))
 
     # ---- receipts, work, shelves
 

@@ -72,20 +72,24 @@ class Questions:
         above = select(checkpoints).where(checkpoints.c.size > bindparam("index_")).order_by(checkpoints.c.size)
         self.above = self._text(_first(above, _ONE))
         self.above_with_token = self._text(_first(above.where(checkpoints.c.token.is_not(None)), _ONE))
-        self._expired: dict[int, str] = {}
+        self._expired: dict[tuple[int, int], str] = {}
 
-    def expired(self, states: int) -> str:
-        """Who waits in one of so many states for an exchange that has run out, longest first: (direction, *states, before, limit)."""
-        text = self._expired.get(states)
+    def expired(self, states: int, levels: int = 0) -> str:
+        """Who waits in one of so many states for an exchange that has run out, and is of none of so many levels, longest first.
+
+        (direction, *states, before, *levels, limit).
+        """
+        text = self._expired.get((states, levels))
         if text is None:
             whole = passages.join(exchanges, _joined(exchanges, passages, key="key")).outerjoin(sealed, _joined(sealed, passages))
             waiting = passages.c.state.in_([bindparam(f"state_{number}") for number in range(states)])
             expires = func.coalesce(sealed.c.expires, exchanges.c.expires)
             found = select(passages.c.exchange, passages.c.recipient).select_from(whole)
-            found = found.where(same(passages, "direction"), waiting, expires < bindparam("before_")).order_by(
-                expires, passages.c.exchange, passages.c.recipient
-            )
-            text = self._expired[states] = self._text(_first(found, _LIMIT))
+            found = found.where(same(passages, "direction"), waiting, expires < bindparam("before_"))
+            if levels:
+                found = found.where(exchanges.c.level.not_in([bindparam(f"level_{number}") for number in range(levels)]))
+            found = found.order_by(expires, passages.c.exchange, passages.c.recipient)
+            text = self._expired[states, levels] = self._text(_first(found, _LIMIT))
         return text
 
     def _text(self, statement: Select[Any]) -> str:

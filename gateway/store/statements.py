@@ -169,7 +169,18 @@ def receipt_row(change: KeepReceipt, leaf: int | None) -> Row:
 
 def work_row(item: Work) -> Row:
     """A row of ``work``."""
-    return (item.key, item.kind, item.direction, item.exchange, to_micros(item.due), item.peer, item.priority, item.attempts, item.detail, item.trouble)
+    return (
+        item.key,
+        item.kind,
+        item.direction,
+        item.exchange,
+        to_micros(item.due),
+        item.peer,
+        item.priority,
+        item.attempts,
+        item.detail,
+        item.trouble,
+    )
 
 
 def advance_row(change: Advance, states: list[str]) -> Row:

@@ -473,7 +473,7 @@ async def test_a_stamp_long_before_or_after_the_signature(tmp_path, skew):
         await finance.stamp()
         with pytest.raises(ProblemError, match="stamped") as refused:
             await finance.journey.inbound.offer(office.gateway, cover, content)
-        assert refused.value.problem == "clock"
+        assert refused.value.problem == "token-time"
         assert await finance.rooms.ledger.exchanges() == ()
 
 

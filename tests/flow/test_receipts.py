@@ -9,10 +9,9 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from crypto.errors import Unverified
 from crypto.signed_data import sign_detached
 from gateway.core.canonical import format_time
-from gateway.core.receipt import Receipt
+from gateway.core.receipt import OtherExchange, Receipt
 from gateway.core.transmittal import Transmittal
 from gateway.flow.ports import Receipted, SignedReceipt
 from gateway.flow.witness import issue
@@ -146,10 +145,10 @@ async def test_a_receipt_put_onto_another_exchange_does_not_hold(tmp_path):
         second = await world.send("second")
         moved = Receipt.from_bytes(receipts[2].body)
         body = msgspec.structs.replace(moved, exchange=second).to_bytes()
-        assert await hand(world, SignedReceipt(body=body, signature=receipts[2].signature)) == [("unverified", False)]
+        assert await hand(world, SignedReceipt(body=body, signature=receipts[2].signature)) == [("other-exchange", False)]
         row = await office.row("out", second)
         body = msgspec.structs.replace(moved, exchange=second, transmittal=row.transmittal_digest).to_bytes()
-        assert (await hand(world, SignedReceipt(body=body, signature=receipts[2].signature)))[0][0] in ("unverified", "not-entitled")
+        assert (await hand(world, SignedReceipt(body=body, signature=receipts[2].signature)))[0][0] in ("unverified", "other-exchange")
         assert await office.state("out", second) == "SEALED"
         assert await office.receipts("out", second) == ()
         assert first != second
@@ -162,7 +161,7 @@ async def test_an_answer_with_receipts_of_another_exchange_is_no_answer(tmp_path
         second = await world.send("second")
         row = await office.row("out", second)
         transmittal = Transmittal.from_bytes(row.transmittal)
-        with pytest.raises(Unverified):
+        with pytest.raises(OtherExchange):
             await office.journey.taking.take_answer(
                 transmittal, row.transmittal_digest, (world["finance"].code,), receipts[:1], f"deliver:out:{second}:x"
             )
@@ -232,7 +231,7 @@ async def test_a_recipient_that_contradicts_itself_is_noted_and_the_first_word_s
         office = world["office"]
         exchange, receipts = await silent(world)
         assert await hand(world, *receipts) == [("ok", False)] * 3
-        returned = await forge(world, exchange, "Returned")
+        returned = await forge(world, exchange, "Returned", prev=(await office.receipts("out", exchange))[-1].digest)
         assert await hand(world, returned) == [("ok", False)]
         assert await office.state("out", exchange) == "SIGNED_FOR"
         assert (await office.leaves(exchange))[-1] == "contradiction"

@@ -507,7 +507,7 @@ async def test_times_that_do_not_fit_are_answered_by_a_problem(tmp_path):
         office.rooms.guard.saw_token(office.clock.now(), office.clock.monotonic())
         office.rooms.guard.saw_token = lambda stamped, mono: None
         exchange = await world.send()
-        assert office.line.answers[-1].problem == "clock"
+        assert office.line.answers[-1].problem == "token-time"
         assert await finance.rooms.ledger.beginning(exchange) == ()
         assert await office.state("out", exchange) == "SEALED"
 

@@ -16,7 +16,8 @@ from gateway.core.errors import JournalStopped, NoRoom, ProblemError, TooManyUpl
 from gateway.net.problems import CONTENT_TYPE, PROBLEMS, is_defect, problem, problem_of, read_problem
 
 STABLE = """malformed, unknown-peer, not-carrier, directory-unknown, directory-expired, not-ours, envelope-mismatch, signature-invalid,
-signer-not-listed, token-missing, token-invalid, clock, chain-invalid, crl-stale, revoked, expired, lifetime, policy-refused,
+signer-not-listed, token-missing, token-invalid, token-time,
+directory-superseded, not-entitled, notice-not-served, clock, chain-invalid, crl-stale, revoked, expired, lifetime, policy-refused,
 duplicate-other, ciphertext-mismatch, content-invalid, no-room, busy, not-found, offset-mismatch, too-large, too-slow, too-many, stopping,
 internal""".replace("\n", " ").split(", ")
 

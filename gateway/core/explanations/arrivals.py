@@ -212,6 +212,39 @@ ARRIVALS: dict[str, Text] = {
         fix="Use a time authority the directory lists and the policy allows.",
         fix_zh="请使用目录列出且策略允许的时间戳机构。",
     ),
+    "token-time": Text(
+        zh="时间戳的时间与交换单的制作时间不符",
+        en="the timestamp was not made when the transmittal says it was",
+        fix="The sender's gateway must stamp within ten minutes of sealing; the clocks of both are to be checked.",
+        fix_zh="发件网关须在封装后十分钟内加盖时间戳；请核对双方时钟。",
+    ),
+    "directory-superseded": Text(
+        zh="交换单依据的目录版本早已被替换",
+        en="the transmittal was made under a directory version that had long been replaced",
+        fix="The sender's gateway must fetch the directory in force; what it seals then is taken.",
+        fix_zh="发件网关须取得现行目录；此后封装的公文可被接收。",
+    ),
+    "notice-not-served": Text(
+        zh="本网关尚不受理撤回、作废、催办等通知",
+        en="notices (withdraw, void, urge, supplement, feedback) are not served here",
+        fix="Reach the recipient by another way; the exchange it is about stands as it was.",
+        fix_zh="请另行联系收件单位；原交换不受影响。",
+    ),
+    "other-exchange": Text(
+        zh="回执针对的是另一交换或另一内容", en="the receipt is about another exchange, or other content", fix=_THEIRS, fix_zh=_THEIRS_ZH
+    ),
+    "forked-receipts": Text(
+        zh="同一单位对同一交换签发了两份前后矛盾的回执",
+        en="its issuer made two receipts with one predecessor: it contradicts itself",
+        fix="Ask the issuer; both receipts are kept as proof, and the first stands.",
+        fix_zh="请向签发单位核实；两份回执均已留存，以先到者为准。",
+    ),
+    "sign-for-not-asked": Text(
+        zh="策略不要求签收，送达即为结果，“逾期未签收”无效",
+        en="policy asks nobody to sign, so the delivery was the outcome; NotSignedFor states nothing",
+        fix="Check that both sides act by the same policy.",
+        fix_zh="请核对双方所用策略是否一致。",
+    ),
     "clock": Text(
         zh="双方时钟相差过大",
         en="the clocks are too far apart",
