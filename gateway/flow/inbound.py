@@ -28,6 +28,8 @@ from gateway.core.receipt import EventName
 from gateway.core.step import Change, KeepReceipt, KeepSealed, OpenExchange, Schedule, Step, StoredContent, Work
 from gateway.core.transmittal import NotEntitled, Transmittal, check_notice
 from gateway.flow.alone import Alone
+from gateway.flow.bulk import Heavy, size_note
+from gateway.flow.clockguard import ClockUntrusted
 from gateway.flow.leaves import Leaves, word
 from gateway.flow.opening import Examined, HeldBack, Opened, Refused, Warm, examine, open_content
 from gateway.flow.ports import Answer, ExchangeRow, Pending, ReceiptAnswer, Receipted, SignedReceipt, Upload
@@ -57,6 +59,7 @@ class Inbound:
         self._leaves = Leaves(rooms.standing)
         self._verifying: dict[str, asyncio.Task[Answer]] = {}
         self._writing = Alone()
+        self._heavy = Heavy("in")
         self.on_unknown_directory: Callable[[], None] = lambda: None  # app lets it fetch the newest one
 
     # ---- ports.Arrivals
@@ -109,10 +112,18 @@ class Inbound:
     async def receipts(self, peer: str, receipts: Sequence[SignedReceipt]) -> tuple[ReceiptAnswer, ...]:
         """Receipts about our own exchanges."""
         self._rooms.agenda.wake(peer)
+        self._check_dates()
         answers = await self._taking.take_all(peer, receipts)
         if any(answer.code == "signer-not-listed" for answer in answers):
             self.on_unknown_directory()  # a certificate enrolled since our directory was made
         return answers
+
+    def _check_dates(self) -> None:
+        """What a receipt moves is dated here. Raises ProblemError."""
+        try:
+            self._rooms.guard.check_dates(self._rooms.clock.now(), self._rooms.clock.monotonic())
+        except ClockUntrusted as error:
+            raise ProblemError("clock", str(error), retryable=True) from error
 
     async def proof(self, peer: str, digest: str) -> tuple[bytes, bytes]:
         """Leaf and inclusion proof of a receipt, for the gateway at the other end of its exchange. Raises ProblemError("not-found")."""
@@ -327,15 +338,16 @@ class Inbound:
 
     async def _receive(self, upload: Upload, chunks: AsyncIterator[bytes], peer: str) -> None:
         """Write what comes; whatever breaks the stream, all that came is written and synced, so that every attempt gets further."""
-        before, gathered = upload.offset, bytearray()
+        before, gathered, size = upload.offset, [], 0
         try:
             async for chunk in chunks:
-                gathered += chunk
-                if len(gathered) >= WRITE_CHUNK:
-                    piece, gathered = bytes(gathered), bytearray()
-                    await asyncio.to_thread(upload.write, piece)
+                gathered.append(chunk)
+                size += len(chunk)
+                if size >= WRITE_CHUNK:
+                    pieces, gathered, size = gathered, [], 0
+                    await asyncio.to_thread(_write, upload, pieces)
         finally:
-            await asyncio.shield(asyncio.to_thread(_keep, upload, bytes(gathered)))
+            await asyncio.shield(asyncio.to_thread(_keep, upload, gathered))
             self._rooms.gauges.bytes_moved("in", peer, upload.offset - before)
 
     async def _complete(self, peer: str, upload: Upload) -> Answer:
@@ -381,7 +393,7 @@ class Inbound:
             if isinstance(source, tuple):
                 opened, stated, kept_at = await rooms.stage_in.run(self._open, examined, source, place, now)
             else:
-                opened, stated, kept_at = await asyncio.to_thread(self._open, examined, source, None, now)
+                opened, stated, kept_at = await self._heavy.run(source.size, self._open, examined, source, None, now)  # type: ignore[union-attr]
         except (Refused, HeldBack, NoRoom) as failure:
             return await self._turn_down(examined, source, place, failure, now)
         return await self._accept(examined, opened, stated, kept_at, now)
@@ -455,6 +467,7 @@ class Inbound:
             exchange=key,
             due=now,
             priority=examined.clearance.priority,
+            detail=size_note(opened.size),
         )
         private = seal_private(rooms.standing, "in", key, Private(document=opened.manifest.document))
         changes: tuple[Change, ...] = (
@@ -593,10 +606,14 @@ def _quarantine(source: Sequence[bytes] | Upload, place: StoredContent | None) -
     return StoredContent(size=source.size, blob=source.finish())  # type: ignore[union-attr]
 
 
-def _keep(upload: Upload, rest: bytes) -> None:
+def _write(upload: Upload, pieces: Sequence[bytes]) -> None:
+    for piece in pieces:
+        upload.write(piece)
+
+
+def _keep(upload: Upload, rest: Sequence[bytes]) -> None:
     try:
-        if rest:
-            upload.write(rest)
+        _write(upload, rest)
     finally:
         upload.sync()
 
