@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -392,3 +393,56 @@ async def test_the_journal_stopped_is_the_end(tmp_path):
         await finance.restart()
         await world.retry()
         assert await office.state("out", exchange) == "DELIVERED"
+
+
+async def test_encrypting_may_take_longer_than_a_token_may_follow(tmp_path, monkeypatch):
+    """64 GiB take SM4 a quarter of an hour; the transmittal says it was created when that was done."""
+    from gateway.flow import outbound
+
+    encrypt = outbound.encrypt
+    async with World(tmp_path, keys=PAIR) as world:
+        office, finance = world["office"], world["finance"]
+
+        def slow(*arguments, **options):
+            encrypted = encrypt(*arguments, **options)
+            world.time.pass_(timedelta(minutes=20))
+            return encrypted
+
+        monkeypatch.setattr(outbound, "encrypt", slow)
+        exchange = await send_large(world)
+        assert await office.state("out", exchange) == "DELIVERED"
+        assert finance.delivered(exchange) == (LARGE,)
+
+
+async def test_copying_stops_when_the_gateway_goes_down(tmp_path):
+    """What takes minutes does not hold up the way down; the offer stays and is copied anew at the next start."""
+    import threading
+
+    async with World(tmp_path, keys=PAIR) as world:
+        office = world["office"]
+        begun, go_on, read = threading.Event(), threading.Event(), []
+        office.approve("volume", "大卷", world["finance"].code, parts=[("正文.pdf", LARGE)])
+        offer = office.office.tray["volume"]
+        (part,) = offer.parts
+
+        def slowly():
+            for start in range(0, len(LARGE), 1000):
+                read.append(start)
+                yield LARGE[start : start + 1000]
+                begun.set()
+                go_on.wait(20)
+
+        office.office.tray["volume"] = replace(offer, parts=(replace(part, read=slowly),))
+        await office.journey.outbound.walk(office.group)
+        await asyncio.to_thread(begun.wait, 20)
+        office.rooms.standing.accepts_work = False
+        go_on.set()
+        async with asyncio.timeout(20):
+            while office.journey.outbound.running:  # noqa: ASYNC110  # tasks that end by themselves
+                await asyncio.sleep(0.01)
+        assert len(read) < 10
+        assert office.scratch_bytes() == 0
+        office.office.tray["volume"] = offer
+        await office.restart()
+        await world.settle()
+        assert world["finance"].delivered(office.exchange_of("volume")) == (LARGE,)
