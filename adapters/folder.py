@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from adapters.folder_files import FOLDER_MODE, folder_at, sync
+from adapters.folder_files import make_root
 from adapters.folder_inbox import Inbox
 from adapters.folder_tray import Tray
 from gateway.core.explain import Reason
@@ -44,10 +44,7 @@ class FolderOffice:
         alias: Callable[[str], str] = lambda _: "…",
     ) -> None:
         self.name = name
-        for folder in FOLDERS:
-            (root / folder).mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        with folder_at(root) as opened:
-            sync(opened)  # a document in a folder whose own name is lost is lost with it
+        make_root(root, FOLDERS)
         self._tray = Tray(root, now, alias)
         self._inbox = Inbox(root)
         self._inbox.sweep()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -202,8 +202,31 @@ def put(name: str, data: bytes, *, below: int) -> None:
     with suppress(FileNotFoundError):  # of a crash before; or of somebody's: not ours to follow or keep
         os.unlink(temporary, dir_fd=below)
     sync_and_close(write_new(temporary, iter((data,)), below=below))
-    os.replace(temporary, name, src_dir_fd=below, dst_dir_fd=below)
-    os.fsync(below)
+    move(temporary, name, below=below, into=below)
+    sync(below)
+
+
+def make_folder(name: str, *, below: int) -> None:
+    """A folder for the office's people. Raises OSError."""
+    os.mkdir(name, FOLDER_MODE, dir_fd=below)
+
+
+def make_root(root: Path, folders: Sequence[str]) -> None:
+    """An office with these folders; their names are durable: a document in a folder whose own name is lost is lost with it."""
+    for folder in folders:
+        (root / folder).mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    with folder_at(root) as opened:
+        sync(opened)
+
+
+def move(name: str, target: str, *, below: int, into: int) -> None:
+    """Another name, or another folder, from one moment to the next; durable once the folders are synced. Raises OSError."""
+    os.rename(name, target, src_dir_fd=below, dst_dir_fd=into)
+
+
+def remove_file(name: str, *, below: int) -> None:
+    """The name goes. Raises OSError."""
+    os.unlink(name, dir_fd=below)
 
 
 def remove_tree(name: str, *, below: int) -> None:

@@ -25,7 +25,7 @@ from typing import Any, Final
 import msgspec
 
 from adapters.folder_acts import DONE, MARKER_OF, Answers, BadAnswer, is_exchange
-from adapters.folder_files import FOLDER_MODE, exists, folder_at, remove_tree, saving, sync_and_close, write_new
+from adapters.folder_files import exists, folder_at, make_folder, move, remove_tree, saving, sync, sync_and_close, write_new
 from adapters.folder_status import STATUS, Striped, delivered_status, note_act, pretty, show
 from gateway.core.canonical import format_time
 from gateway.core.explain import Reason
@@ -67,16 +67,16 @@ class Inbox:
         with saving(f"inbox/{exchange} cannot be written"), folder_at(self._inbox) as inbox:
             if not _delivered(inbox, exchange):
                 self._grow(inbox, delivery)
-            os.fsync(inbox)  # for a repeat too: the rename before may not have been synced
+            sync(inbox)  # for a repeat too: the rename before may not have been synced
         self._answers.await_answer(exchange)
 
     def _grow(self, inbox: int, delivery: Delivery) -> None:
         growing = f".{delivery.exchange}.{os.getpid()}-{next(self._serial)}.part"
         try:
-            os.mkdir(growing, FOLDER_MODE, dir_fd=inbox)
+            make_folder(growing, below=inbox)
             with folder_at(growing, below=inbox) as folder:
                 _fill(folder, delivery)
-            os.rename(growing, delivery.exchange, src_dir_fd=inbox, dst_dir_fd=inbox)
+            move(growing, delivery.exchange, below=inbox, into=inbox)
         except BaseException as error:
             remove_tree(growing, below=inbox)
             twin = isinstance(error, OSError) and error.errno in {errno.EEXIST, errno.ENOTEMPTY} and _delivered(inbox, delivery.exchange)
@@ -110,8 +110,8 @@ class Inbox:
             if not exists(marker, below=folder):
                 return  # closed before
             note_act(folder, marker, "refused" if reasons else "done", reasons)
-            os.replace(marker, marker + (REFUSED if reasons else DONE), src_dir_fd=folder, dst_dir_fd=folder)
-            os.fsync(folder)
+            move(marker, marker + (REFUSED if reasons else DONE), below=folder, into=folder)
+            sync(folder)
 
         self._beside(exchange, close)
 
@@ -147,7 +147,7 @@ def _fill(folder: int, delivery: Delivery) -> None:
         for name, data in ours:
             written.append(write_new(name, iter((data,)), below=folder))
         _sync_all(written)
-        os.fsync(folder)
+        sync(folder)
     finally:
         for descriptor in written:
             os.close(descriptor)

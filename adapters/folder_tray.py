@@ -20,7 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.folder_files import FOLDER_MODE, Entry, entries, exists, folder_at, put, remove_tree, saving
+from adapters.folder_files import Entry, entries, exists, folder_at, make_folder, move, put, remove_file, remove_tree, saving, sync
 from adapters.folder_reading import DOCUMENT, MAX_ENTRIES, READY, fingerprint, read_offer
 from adapters.folder_status import REASONS, STATUS, Striped, first_status, pretty, read_status, reasons_json, show
 from adapters.repeats import same_offer, sent_before
@@ -113,10 +113,10 @@ class Tray:
             elif self._is_leased(tray, name):
                 self._move_to_sent(tray, name, sent, exchange)
             elif not exists(exchange, below=sent):  # the folder vanished or is a new document: the exchange goes on and is shown
-                os.mkdir(exchange, FOLDER_MODE, dir_fd=sent)
+                make_folder(exchange, below=sent)
                 with folder_at(exchange, below=sent) as folder:
                     put(STATUS, first_status(exchange, source), below=folder)
-                os.fsync(sent)
+                sync(sent)
 
     def _move_to_sent(self, tray: int, name: str, sent: int, exchange: str) -> None:
         early = _early_status(sent, exchange)
@@ -127,9 +127,9 @@ class Tray:
                 put(STATUS, first_status(exchange, _source(name)), below=folder)
         if early is not None:
             remove_tree(exchange, below=sent)
-        os.rename(name, exchange, src_dir_fd=tray, dst_dir_fd=sent)
-        os.fsync(sent)
-        os.fsync(tray)
+        move(name, exchange, below=tray, into=sent)
+        sync(sent)
+        sync(tray)
         self._leases.pop(name, None)
 
     def _turn_away_repeat(self, source: str, exchange: str) -> None:
@@ -158,9 +158,9 @@ class Tray:
             else:
                 placed = _rename_free(tray, name, refused)
                 with suppress(OSError):  # moved back to the outbox it must not go before it is put right
-                    os.unlink(f"{placed}/{READY}", dir_fd=refused)
-            os.fsync(refused)
-            os.fsync(tray)
+                    remove_file(f"{placed}/{READY}", below=refused)
+            sync(refused)
+            sync(tray)
             self._leases.pop(name, None)
 
     def report(self, status: Status) -> None:
@@ -168,8 +168,8 @@ class Tray:
         exchange = status.exchange
         with self._locks.of(exchange), saving(f"the status of sent/{exchange} cannot be written"), folder_at(self._sent) as sent:
             if not exists(exchange, below=sent):  # not settled yet, or put away by somebody: it is shown all the same
-                os.mkdir(exchange, FOLDER_MODE, dir_fd=sent)
-                os.fsync(sent)
+                make_folder(exchange, below=sent)
+                sync(sent)
             with folder_at(exchange, below=sent) as folder:
                 show(status, folder)
 
@@ -247,7 +247,7 @@ def _rename_free(tray: int, name: str, refused: int) -> str:
     """Move the folder under its own name or the first free ``<name>~<n>``; the name it got. Raises OSError."""
     for candidate in _candidates(name):
         try:
-            os.rename(name, candidate, src_dir_fd=tray, dst_dir_fd=refused)
+            move(name, candidate, below=tray, into=refused)
         except OSError as error:
             if error.errno not in _TAKEN_NAME:
                 raise
@@ -266,9 +266,9 @@ def _wrap(tray: int, name: str, refused: int, reasons: Sequence[Reason]) -> None
     """Put what cannot hold its own reasons beside them. A crash before the last line leaves reasons alone, and the next call makes both."""
     for candidate in _candidates(name):
         with suppress(FileExistsError):
-            os.mkdir(candidate, FOLDER_MODE, dir_fd=refused)
+            make_folder(candidate, below=refused)
             break
     with folder_at(candidate, below=refused) as folder:
         put(REASONS, reasons_json(reasons), below=folder)
-        os.rename(name, "offered", src_dir_fd=tray, dst_dir_fd=folder)
-        os.fsync(folder)
+        move(name, "offered", below=tray, into=folder)
+        sync(folder)

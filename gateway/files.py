@@ -43,6 +43,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def appear(growing: Path, place: Path) -> None:
+    """Give a folder whose files are synced its name: complete from one moment to the next, and durably."""
+    growing.rename(place)
+    sync_folder(place.parent)
+
+
 def make_folder(path: Path, *, private: bool = False) -> Path:
     """The folder, made with its parents when missing; ``private`` ones are for their owner alone."""
     path.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ from crypto.suites import INTL_1, SUITES
 from gateway.config import FILE_NAME, Config, read_config
 from gateway.core.errors import BadConfiguration
 from gateway.core.policy import Policy, load_policy
-from gateway.files import make_folder, others_may_read, sync_folder, write_atomic
+from gateway.files import appear, make_folder, others_may_read, write_atomic
 from gateway.flow.standing import AbsentSigner
 from gateway.net.tls import TlsIdentity
 from gateway.storage_key_file import open_storage_key
@@ -325,8 +325,7 @@ class Home:
         growing = make_folder(folder / f".{place.name}.part")
         write_atomic(growing / "head.json", bundle.head)
         write_atomic(growing / "head.p7s", bundle.signature)
-        growing.rename(place)
-        sync_folder(folder)
+        appear(growing, place)
 
 
 def entry_file_name(digest: str) -> str:

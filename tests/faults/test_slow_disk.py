@@ -16,7 +16,7 @@ from tests.faults.disk_trace import needs_strace
 from tests.faults.torture import FACTOR, rounds
 from tests.system.town import Town
 
-DELAY = 12.0 if FACTOR else 0.4  # seconds a sync; the long form goes beyond what a peer waits for an answer
+DELAY = 12.0 if FACTOR else 0.3  # seconds a sync; the long form goes beyond what a peer waits for an answer
 
 
 class Pulse:
@@ -58,7 +58,7 @@ def test_a_disk_that_tarries_delays_and_loses_nothing(key: str, tmp_path):
         syncs = town.city.folder / f"{key}.syncs"
         before = len(syncs.read_text().splitlines())
         with Pulse(f"http://{town.city.homes[key].config.listen.ops}/healthz") as pulse:
-            letters.send(rounds(4, 40), sizes=(300, 9_000, 90_000, 1_300_000))
+            letters.send(rounds(3, 40), sizes=(300, 9_000, 90_000, 1_300_000))
             town.wait(letters.arrived, "every letter, slowly", 60 + 60 * DELAY)
         under_way = syncs.read_text().splitlines()[before:]
         loop = [line for line in under_way if line.startswith(f"{town.process(key).pid} ")]
