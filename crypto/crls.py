@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_CRL: Final = 4 * 1024 * 1024  # about 100,000 revoked certificates; larger authorities split their issuing keys
 
+FIRST_YEAR: Final = 1950  # of UTCTime (RFC 5280 4.1.2.5.1); a skew before it is still in the calendar
+
 HOLD: Final = "certificateHold"
 CRL_NUMBER: Final = Oid("2.5.29.20")
 AUTHORITY_KEY_IDENTIFIER: Final = Oid("2.5.29.35")
@@ -97,6 +99,8 @@ def _read(der: bytes) -> Crl:
     extensions = _by_oid(tbs.extensions, _KNOWN)
     if tbs.version != 1 or tbs.next_update is None or CRL_NUMBER not in extensions:
         raise ValueError("no version 2 list with number and next update")  # RFC 5280 5.1.2.1, 5.1.2.5, 5.2.3
+    if tbs.this_update.as_datetime().year < FIRST_YEAR:
+        raise ValueError("a list from before there were lists")
     if asn1.encode_der(tbs.signature) != asn1.encode_der(signed.algorithm):
         raise ValueError("two signature algorithms")  # RFC 5280 5.1.1.2
     return Crl(

@@ -37,6 +37,7 @@ _BARRED_ASCII = re.compile(rb"[\x7f\\]")
 _ESCAPED_PAIR = re.compile(rb"\\[\"\\]")
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3})?Z", re.ASCII)
+YEARS = range(1900, 9000)  # a tolerance before it or a term behind it is still in the calendar, so that no sum of ours can fail
 _W = TypeVar("_W", bound="Wire")
 _ENCODER = msgspec.json.Encoder(order="sorted")
 
@@ -139,10 +140,13 @@ def format_time(moment: datetime) -> str:
 
 
 def parse_time(text: str) -> datetime:
-    """The moment that text names, in UTC. Raises Malformed for every other spelling, ``.000`` included."""
+    """The moment that text names, in UTC. Raises Malformed for every other spelling, ``.000`` included, and for years nobody needs."""
     if _TIME.fullmatch(text) is None or text.endswith(".000Z"):
         raise Malformed(f"not a time: {text[:40]!r}")
     try:
-        return datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise Malformed(f"no such moment: {text!r}") from error
+    if moment.year not in YEARS:
+        raise Malformed(f"a moment outside the years {YEARS.start} to {YEARS.stop - 1}: {text!r}")
+    return moment
