@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 
 from gateway.cli.queue_items import Item
 from gateway.cli.voice import Voice
+from gateway.core.urgency import URGENCIES
 
 
 def attempts_text(item: Item, moment: datetime, voice: Voice) -> str:
     """Attempts, the next one, the deadline, and what can be done, on one line."""
-    parts = [voice.pick(f"紧急程度 {item.urgency or '—'}", f"urgency {item.urgency or '-'}")]
+    zh = URGENCIES[item.urgency].zh if item.urgency else "—"
+    parts = [voice.pick(f"紧急程度 {zh}", f"urgency {item.urgency or '-'}")]
     if item.attempts:
         parts.append(voice.pick(f"已试 {item.attempts} 次", f"{item.attempts} attempts"))
     if item.set_aside:

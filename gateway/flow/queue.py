@@ -27,7 +27,7 @@ from gateway.flow.office import Desk
 from gateway.flow.ports import ExchangeRow, PassageRow
 from gateway.flow.queue_reasons import later_reasons, remember
 from gateway.flow.rooms import Rooms
-from gateway.flow.trouble import is_set_aside
+from gateway.flow.trouble import is_set_aside, trouble_of
 
 ActName = Literal["retry", "return", "expire"]
 
@@ -216,7 +216,7 @@ class Queue:
 
     async def _give_back(self, row: ExchangeRow, works: Sequence[Work], to: str, actor: Actor) -> Outcome:
         """Not delivered: what never left is refused, what may have left is our presumption and the recipient's word replaces it."""
-        reasons = (explain("queue/given-back"), *await self._last_words(row))
+        reasons = (explain("queue/given-back"), *await self._last_words(row, works))
         if row.transmittal is None:
             return await self._close_unsealed(row, works, to, State.REFUSED, LeafKind.REFUSED, "given-back", reasons, actor)
         return await self._close_sealed(row, to, "return", "given-back", reasons, actor)
@@ -300,10 +300,12 @@ class Queue:
             left=(),
         )
 
-    async def _last_words(self, row: ExchangeRow) -> tuple[Reason, ...]:
-        """Why it could not be delivered, as far as that is known."""
+    async def _last_words(self, row: ExchangeRow, works: Sequence[Work]) -> tuple[Reason, ...]:
+        """Why it could not be delivered, as far as that is known: what was decided, and what failed last."""
         later = await later_reasons(self._rooms.standing.storage_key, self._rooms.ledger, row)
-        return tuple(dict.fromkeys(reason for reasons in later.values() for reason in reasons))
+        failed = [trouble_of(work, self._rooms.standing.storage_key) for work in works]
+        said = [trouble.reason for trouble in failed if trouble is not None and trouble.reason is not None]
+        return tuple(dict.fromkeys([*(reason for reasons in later.values() for reason in reasons), *said]))
 
     async def _overtaken(self, exchange: str, org: str, act: ActName) -> Reason:
         row = await self._rooms.ledger.exchange("out", exchange)

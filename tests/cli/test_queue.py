@@ -1,5 +1,7 @@
 """``yizhan queue`` as an operator meets it: a real gateway with a silent peer, then the same home at rest."""
 
+import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -8,13 +10,14 @@ import stat
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 from cli_city import FINANCE, ROOT, City, yizhan
 
 from gateway.core.leaf import Leaf
-from gateway.net.control import SOCKET_NAME, call, is_there, short_name
+from gateway.net.control import SOCKET_NAME, ControlServer, call, is_there, short_name
 from gateway.reading import open_ledger
 
 pytestmark = pytest.mark.system
@@ -109,7 +112,7 @@ def test_the_list_says_why_it_waits_how_long_and_until_when(town, waiting):
     assert item["acts"] == ["retry", "return", "expire"]
     zh = yizhan("queue", "list", "--home", town.office, lang="zh")
     assert zh.code == 0, zh.err
-    for words in (waiting, "市财政局", "加急" if "加急" in zh.out else "urgent", "可做：", "时限还剩", "再试"):
+    for words in (waiting, "市财政局", "紧急程度 加急", "可做：", "时限还剩", "再试"):
         assert words in zh.out, words
     assert "can: retry, return, expire" in yizhan("queue", "list", "--home", town.office).out
 
@@ -153,8 +156,6 @@ def test_an_act_reaches_the_gateway_that_serves(town, waiting):
 
 
 def leaves(home: Path, exchange: str) -> list[Leaf]:
-    import asyncio
-
     from gateway.home import Home
 
     async def read() -> list[Leaf]:
@@ -185,10 +186,52 @@ def test_whatever_is_said_to_the_socket_the_gateway_goes_on(town, waiting, line)
         connection.settimeout(10)
         connection.connect(name)
         connection.sendall(line)
-        with __import__("contextlib").suppress(ConnectionResetError):
+        with contextlib.suppress(ConnectionResetError):
             answer = connection.recv(65536)
             assert answer == b"" or json.loads(answer)["outcome"] is None
     assert listed(town.office)
+
+
+def say_as(uid: int, folder: Path) -> str:
+    """What the control socket there answers another account, or how it was kept from asking. Blocking."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside a thread: the child only talks to a socket and ends
+        child = os.fork()
+    if not child:
+        try:
+            os.chdir(folder)
+            os.setuid(uid)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(5)
+                connection.connect(SOCKET_NAME)
+                connection.sendall(b"{}\n")
+                os.write(writing, connection.recv(9999))
+        except OSError as error:
+            os.write(writing, type(error).__name__.encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+        heard = answer.read().decode()
+    os.waitpid(child, 0)
+    return heard
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+async def test_nobody_else_may_act(tmp_path):
+    tmp_path.chmod(0o755)
+    server = ControlServer(tmp_path, None)
+    before = os.umask(0)
+    try:
+        await server.start()
+    finally:
+        os.umask(before)
+    assert await asyncio.to_thread(say_as, 65534, tmp_path) == "PermissionError"
+    (tmp_path / SOCKET_NAME).chmod(0o666)  # were it open to all, the kernel's word would still be asked for
+    assert "queue/not-yours" in await asyncio.to_thread(say_as, 65534, tmp_path)
+    assert "bad-input" in await asyncio.to_thread(say_as, 0, tmp_path)
+    await server.stop()
 
 
 def test_returned_it_lies_in_the_office_with_the_reasons(town):
