@@ -72,6 +72,7 @@ class Readings:
             queues=self._queues(now),
             log_sizes={_origin(checkpoint): checkpoint.size} if checkpoint else {},
             open_uploads=len(rooms.uploads.all()),
+            offers_waiting=dict(rooms.pressure.waiting),
             certificate_days={
                 name: (certificate.not_after - now).total_seconds() / DAY for name, certificate in self._certificates.items()
             },

@@ -39,18 +39,19 @@ class Pressure:
         self._counted = float("-inf")
         self._beginning: dict[str, tuple[frozenset[str], int]] = {}  # by the office's name of the offer
         self._copied: Counter[Grade] = Counter()
-        self.waiting: Counter[str] = Counter()  # offers that waited when the tray was last walked, by what was full
+        self._counting: Counter[str] = Counter()
+        self.waiting: Counter[str] = Counter()  # offers that waited in the last whole walk of the tray, by what was full
 
     def look(self) -> None:
         """A walk of the tray begins."""
-        self.waiting.clear()
+        self.waiting, self._counting = self._counting, Counter()
 
     def full(self, gateways: frozenset[str], size: int, moment: float) -> Full | None:
         """What an offer of so many bytes to those gateways has to wait for; counted as waiting."""
         self._count(moment)
         found = self._full(gateways, size)
         if found is not None:
-            self.waiting[found] += 1
+            self._counting[found] += 1
         return found
 
     def _full(self, gateways: frozenset[str], size: int) -> Full | None:

@@ -41,6 +41,7 @@ class Readings:
     certificate_days: Mapping[str, float] = field(default_factory=dict)  # by use: "tls", "sign-gm-1" …
     directory_days: float | None = None
     open_uploads: int | None = None
+    offers_waiting: Mapping[str, int] = field(default_factory=dict)  # by what is full
     disk_free_bytes: int | None = None
     degraded: Mapping[str, int] = field(default_factory=dict)  # by mode: how many are away, 0 where none
     degraded_seconds_left: Mapping[tuple[str, str], float] = field(default_factory=dict)  # by mode and level
@@ -82,6 +83,7 @@ class Metrics:
         self._certificates = Gauge("yizhan_certificate_days_left", "Days until a certificate of ours expires", ("use",), registry=registry)
         self._directory = Gauge("yizhan_directory_days_left", "Days until the directory in force expires", registry=registry)
         self._uploads = Gauge("yizhan_open_uploads", "Resumable uploads begun and not finished", registry=registry)
+        self._waiting = Gauge("yizhan_offers_waiting", "Offers left in the tray while too much is under way", ("full",), registry=registry)
         self._disk = Gauge("yizhan_disk_free_bytes", "Free room on the data disk", registry=registry)
         self._degraded = Gauge("yizhan_degraded", "How many things of this kind are away", ("mode",), registry=registry)
         self._left = Gauge(
@@ -150,6 +152,9 @@ class Metrics:
             self._degraded.labels(mode).set(count)
         for (mode, level), seconds in readings.degraded_seconds_left.items():
             self._left.labels(mode, level).set(seconds)
+        self._waiting.clear()
+        for full, count in readings.offers_waiting.items():
+            self._waiting.labels(full).set(count)
         for origin, size in readings.log_sizes.items():
             self._log_size.labels(origin).set(size)
         for use, days in readings.certificate_days.items():

@@ -119,6 +119,7 @@ async def test_names_are_law_for_dashboards():
             directory_days=20.0,
             open_uploads=2,
             disk_free_bytes=1 << 30,
+            offers_waiting={"peer-documents": 12},
             degraded={"crl-stale": 1, "clock": 0},
             degraded_seconds_left={("crl-stale", "internal"): 90.5},
         )
@@ -140,6 +141,7 @@ async def test_names_are_law_for_dashboards():
         "yizhan_directory_days_left 20.0",
         "yizhan_open_uploads 2.0",
         "yizhan_disk_free_bytes 1.073741824e+09",
+        'yizhan_offers_waiting{full="peer-documents"} 12.0',
         'yizhan_degraded{mode="crl-stale"} 1.0',
         'yizhan_degraded{mode="clock"} 0.0',
         'yizhan_degraded_seconds_left{level="internal",mode="crl-stale"} 90.5',
