@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from crypto.suites import suite_named
 from gateway.core.content import PartData, PartEnded, PartStarted
@@ -18,6 +18,7 @@ from gateway.core.step import Advance, Change, Finish, Schedule, Step, StoredCon
 from gateway.core.transmittal import Transmittal
 from gateway.flow.accounts import Accounts
 from gateway.flow.alone import Alone
+from gateway.flow.clockguard import ClockUntrusted
 from gateway.flow.leaves import Leaves
 from gateway.flow.office import Desk
 from gateway.flow.opening import Warm, reopen
@@ -26,11 +27,13 @@ from gateway.flow.private import open_private
 from gateway.flow.queue_pace import signing_deadline
 from gateway.flow.rooms import Rooms
 from gateway.flow.sealing import kept_key
+from gateway.flow.trouble import is_defect
 from gateway.flow.witness import issue, kept
 
 log = logging.getLogger("yizhan.handover")
 
 RECEIPTS_A_REQUEST = 64  # a larger batch only delays the first
+ACT_REST = timedelta(seconds=30)  # an act our own code failed at is looked at again after this
 ACT_EVENTS = {"sign-for": Event.SIGNED_FOR, "return": Event.RETURNED}
 ACT_LEAVES = {Event.SIGNED_FOR: LeafKind.SIGNED_FOR, Event.RETURNED: LeafKind.RETURNED, Event.NOT_SIGNED_FOR: LeafKind.EXPIRED}
 
@@ -43,6 +46,7 @@ class HandOver:
         self._desk = desk
         self._leaves = Leaves(rooms.standing)
         self._accounts = Accounts(rooms)
+        self._resting: dict[str, datetime] = {}  # acts that failed, until when
         self._stating = Alone()  # two statements that name the same predecessor would prove that we contradict ourselves
 
     # ---- ACCEPTED -> DELIVERED
@@ -50,6 +54,7 @@ class HandOver:
     async def hand_over(self, work: Work) -> None:
         """Work "hand-over"."""
         rooms, begun = self._rooms, self._rooms.clock.monotonic()
+        rooms.guard.check_dates(rooms.clock.now(), begun)  # what could not be stated is not done
         warm = rooms.hot_in.get(work.exchange) or await self._warm_again(work.exchange)
         if warm is None:
             await rooms.record(Step(changes=(Finish(key=work.key),)))
@@ -109,15 +114,31 @@ class HandOver:
     # ---- people's acts
 
     async def take_acts(self) -> int:
-        """Walk the office's acts once; how many there were."""
-        count = 0
+        """Walk the office's acts once; how many there were. None is taken while nothing may be dated by our clock: they stay there."""
+        count, clock = 0, self._rooms.clock
+        try:
+            self._rooms.guard.check_dates(clock.now(), clock.monotonic())
+        except ClockUntrusted:
+            return count
         async for act in self._rooms.office.acts():
+            if self._rests(act.id):
+                continue
             count += 1
             try:
                 await self._take_act(act)
-            except Exception:  # the outermost loop of one act: it stays and is looked at again
+            except Exception as error:  # the outermost loop of one act: it stays and is looked at again
+                if is_defect(error):
+                    self._resting[act.id] = self._rooms.clock.now() + ACT_REST
                 log.exception("act %s waits", act.id)
         return count
+
+    def _rests(self, act: str) -> bool:
+        """Whether our own code failed at it a moment ago; looked at with every walk, it would fill the log."""
+        until = self._resting.get(act)
+        if until is not None and self._rooms.clock.now() >= until:
+            del self._resting[act]
+            return False
+        return until is not None
 
     async def _take_act(self, act: Act) -> None:
         row = await self._rooms.ledger.named(act.exchange)
