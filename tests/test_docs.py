@@ -164,7 +164,7 @@ def test_alert_rules_match_labels_and_states_that_exist():
             if label == "state":
                 assert set(values.split("|")) <= {str(state) for state in State}
             if label == "code":
-                assert set(values.split("|")) <= set(PROBLEMS) | error_codes()
+                assert set(values.split("|")) <= set(PROBLEMS) | error_codes() | set(CATALOGUE)
             if label == "stage":
                 assert set(values.split("|")) <= stages()
 

@@ -143,8 +143,8 @@ QUEUES: dict[str, Text] = {
     "waits/held-here": Text(
         zh="收到的公文待本单位批准；发送方保留内容并定期询问",
         en="arrived and held for a person of ours; the sender keeps the content and asks again",
-        fix="`yizhan trace --home DIR ID` shows why; what policy holds, a change of policy or directory mends.",
-        fix_zh="`yizhan trace --home DIR ID` 可查看原因；须通过调整策略或目录解决。",
+        fix="The log says why (`yizhan trace --home DIR ID`). Mend that, then ask the sender to give it back and send it again; else it ends with its life.",
+        fix_zh="日志中有原因（`yizhan trace --home DIR ID`）。处理后请发送方退回并重新发送；否则期满即止。",
     ),
     "waits/office": Text(
         zh="已接收，等待送入办公系统",
