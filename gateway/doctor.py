@@ -75,7 +75,7 @@ class _Patient:
 async def examine(home: Home, now: Callable[[], datetime]) -> AsyncIterator[Diagnosis]:
     """Every check, in an order in which what comes first explains what comes later."""
     patient = _Patient(home, now())
-    for check in (_permissions, _engine, _keys, _trust, _directory, _certificates, _policy, _disk, _database, _degraded):
+    for check in (_permissions, _engine, _keys, _trust, _directory, _certificates, _policy, _disk, _database, _pressure, _degraded):
         try:
             for diagnosis in check(patient):
                 yield diagnosis
@@ -305,6 +305,29 @@ def _database(patient: _Patient) -> Iterator[Diagnosis]:
     yield ok(
         "database", f"数据库可读：{exchanges} 次交换，日志 {leaves} 项", f"the database is readable: {exchanges} exchanges, {leaves} leaves"
     )
+
+
+def _pressure(patient: _Patient) -> Iterator[Diagnosis]:
+    """Whether offers wait in the office because too much is under way."""
+    if not patient.home.database.exists():
+        return
+    limits = patient.home.config.limits
+    with closing(sqlite3.connect(f"file:{patient.home.database}?mode=ro", uri=True, timeout=10)) as connection:
+        rows = connection.execute("SELECT peer, count(*) FROM work WHERE kind IN ('deliver', 'seal') GROUP BY peer").fetchall()
+    total = sum(count for _, count in rows)
+    full = sorted(peer for peer, count in rows if peer and count >= limits.open_documents_per_peer)
+    if total >= limits.open_documents or full:
+        peers = ", ".join(full) or "all"
+        yield Diagnosis(
+            health="warn",
+            what="under-way",
+            zh=f"在途公文 {total} 件，已达上限（{peers}）：新件在办公系统等待，不会丢失",
+            en=f"{total} documents under way, a ceiling is reached ({peers}): new ones wait in the office, none is lost",
+            fix_zh="请查看对方网关与线路：yizhan queue list",
+            fix="Look at the peer and the line: `yizhan queue list`.",
+        )
+    else:
+        yield ok("under-way", f"在途公文 {total} 件", f"{total} documents under way")
 
 
 # ---- what is away ------------------------------------------------------------------------------------------------------------------
