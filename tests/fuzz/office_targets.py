@@ -7,11 +7,8 @@ import os
 import re
 import tempfile
 from collections.abc import Sequence
-from datetime import timedelta
 from functools import cache
 from pathlib import Path
-
-import msgspec
 
 from adapters.folder_acts import _text
 from adapters.folder_files import entries, folder_at
@@ -22,30 +19,24 @@ from crypto.digests import digest
 from crypto.errors import Malformed, YizhanError
 from crypto.signed_data import sign_detached
 from crypto.suites import SUITES, Suite
-from crypto.timestamps import make_request, token_from_response
 from gateway.config import Config
-from gateway.core.canonical import format_time
-from gateway.core.cover import Cover
 from gateway.core.directory import Directory, DirectoryError, DirectoryHead, EntryRef
 from gateway.core.document_json import DocumentDraft, read_document_json
 from gateway.core.document_number import is_document_number, suggested_number
-from gateway.core.errors import BadConfiguration, BadInput, ProblemError
+from gateway.core.errors import BadConfiguration, BadInput
 from gateway.core.exchange import State
 from gateway.core.explain import Reason, explain
 from gateway.core.manifest import MAX_PARTS, check_part_name
 from gateway.core.organisation import check_code
 from gateway.core.part_names import checked_part_name, part_names_reasons
 from gateway.core.policy.load import load_policy
-from gateway.core.transmittal import DirectoryRef
-from gateway.flow.opening import examine
 from gateway.flow.ports import BadOffer, RecipientStatus, Status
-from gateway.flow.standing import DirectoryPapers, Standing
 from gateway.net.time_stream import split_stream_url
 from tests.core import samples
 from tests.core.policy import worlds
-from tests.core.worlds import entries_of, publish
+from tests.core.worlds import entries_of
 from tests.crypto.pki import NOW
-from tests.fuzz.good import both, good, storage_key
+from tests.fuzz.good import both, good
 from tests.fuzz.target import Target
 
 _POLICY = Path(__file__).resolve().parents[2] / "policies" / "default.toml"
@@ -281,57 +272,6 @@ def _ask(directory: Directory, suite: Suite) -> None:
     directory.time_authority_fingerprints(suite)
 
 
-# ---- an arrival from a member of the network ---------------------------------------------------------------------------------------
-
-
-@cache
-def _standing(suite_id: str) -> Standing:
-    """The finance office's gateway, in a small town of that suite."""
-    pki = good(suite_id).pki
-    published = publish(pki)
-    papers = DirectoryPapers(head=published.head, signature=published.signature, entries=published.entries)
-    mine = pki.finance
-    policy = _POLICY.read_bytes()
-    return Standing(
-        organisation=mine.code,
-        gateway=mine.gateway,
-        name=mine.name,
-        signers={suite_id: mine.signing.signer},
-        unwrappers={suite_id: (mine.encryption.unwrapper,)},
-        storage_key=storage_key(),
-        policy=load_policy(policy),
-        policy_bytes=policy,
-        directory=published.open(),
-        papers=papers,
-        chains=_chains(suite_id),
-    )
-
-
-def _arrival(data: bytes) -> None:
-    """A member signs these bytes for a transmittal, has the signature stamped and sends them from its own gateway: checks 1 to 8."""
-    each = good("gm-1" if b"gm-1" in data else "intl-1")
-    pki = each.pki
-    signed = sign_detached(data, pki.office.signing.signer, at=pki.now)
-    request = make_request(each.suite.digest, signed.signature, nonce=1)
-    nro = signed.with_token(token_from_response(pki.authority.respond(request, at=pki.now, serial=1)))
-    cover = Cover(transmittal=data, nro=nro.der, envelopes=((pki.finance.code, each.envelope),))
-    examined = examine(cover, pki.office.gateway, _standing(each.suite.id), pki.now)
-    assert examined.transmittal_bytes == data
-    assert examined.clearance is None or not examined.hold
-    for reasons in (examined.hold, examined.refusal):
-        assert not reasons or _check_reasons(reasons) is None
-
-
-def _arrivals() -> Sequence[bytes]:
-    found = []
-    for each in both():
-        directory = _standing(each.suite.id).directory
-        ref = DirectoryRef(version=directory.version, digest=directory.digest)
-        moments = format_time(NOW), format_time(NOW + timedelta(days=20))
-        found.append(msgspec.structs.replace(each.transmittal, directory=ref, created=moments[0], expires=moments[1]).to_bytes())
-    return found
-
-
 def _entries() -> Sequence[bytes]:
     return [entry.to_bytes() for each in both() for entry in entries_of(each.pki)[:3]]
 
@@ -361,6 +301,5 @@ OFFICE_TARGETS = (
         milliseconds=250,
         slow=True,
     ),
-    Target(name="arrival", run=_arrival, errors=(ProblemError,), seeds=_arrivals, shape="json", milliseconds=40, slow=True),
     Target(name="directory", run=_directory, errors=(Malformed, DirectoryError), seeds=_entries, shape="json", slow=True),
 )
