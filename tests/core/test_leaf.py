@@ -53,6 +53,8 @@ def test_every_kind_is_written_and_read(kind: LeafKind) -> None:
         {"actor": Actor(id="张三", role="clerk", auth="password")},
         {"object": "md5:00"},
         {"size": -1},
+        {"since": "yesterday"},
+        {"until": "2026-03-02T09:00:00.000Z"},
         {"v": "yizhan-leaf/2"},
     ],
 )

@@ -11,11 +11,14 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
+from gateway.cli.doctor import _value
 from gateway.core.errors import ProblemError
 from gateway.core.policy import MODES
+from gateway.doctor import Diagnosis, _degraded
 from gateway.flow.degraded import Absence, Stand
 from gateway.flow.degraded_log import KEPT_AS, kept_from
 from gateway.readings import Absences, NotReadyReasons
@@ -521,6 +524,41 @@ async def test_what_operators_see(tmp_path):
         kept = kept_from(await office.rooms.ledger.remembered(KEPT_AS) or "")
         assert [each.mode for each in kept.absences] == ["time-authority"]
         assert kept.absences[0].since == shown.since
+
+
+def seen_by_doctor(node: Node) -> list[Diagnosis]:
+    """What the doctor reads from this home's database, at the world's time."""
+    patient = SimpleNamespace(home=SimpleNamespace(database=node.home / "yizhan.db"), now=node.world.time.now())
+    return list(_degraded(patient))  # type: ignore[arg-type]
+
+
+async def test_the_doctor_counts_down_while_the_gateway_is_down(tmp_path):
+    async with World(tmp_path, keys=("office",)) as world:
+        office = world["office"]
+        office.enact(table("public", 'crl_grace = "6h"\n'))
+        assert [each.health for each in seen_by_doctor(office)] == ["ok"]
+        world.time.pass_(LISTS_LEFT + HOUR)
+        assert await office.stamp()
+        await look(office)
+        await office.stop()
+        for passed, health, shown in ((HOUR, "fail", "public left 3:5"), (5 * HOUR, "fail", "public stopped")):
+            world.time.pass_(passed)
+            (found,) = seen_by_doctor(office)
+            assert found.health == health
+            assert found.what == "degraded crl-stale"
+            assert shown in found.en
+            assert "internal stopped" in found.en
+            assert ("public 剩余 3:5" in found.zh) == (passed == HOUR)
+            value = _value(found)["away"]
+            assert isinstance(value, dict)
+            public = next(each for each in value["levels"] if each["level"] == "public")
+            assert public["stopped"] == (passed != HOUR)
+            assert public["seconds_left"] == pytest.approx(4 * 3600 if passed == HOUR else 0, abs=60)
+        await office.start()
+        office.believe(world.pki.trust_after(now=world.time.now()))
+        assert await office.stamp()
+        await look(office)
+        assert [each.health for each in seen_by_doctor(office)] == ["ok"]
 
 
 async def test_looking_costs_little(tmp_path):
