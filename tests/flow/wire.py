@@ -160,7 +160,8 @@ class Line:
                 try:
                     answer = await arrivals.append(self._me, parcel.exchange, parcel.transmittal_digest, answer.offset, pieces)
                 except ConnectionError as error:
-                    raise Unreachable("the upload broke", place=gateway) from error
+                    reached = await arrivals.offset(self._me, parcel.exchange, parcel.transmittal_digest)
+                    raise Unreachable("the upload broke", place=gateway, offset=reached) from error
             self.answers.append(answer)
             return answer
 

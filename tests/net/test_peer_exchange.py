@@ -123,6 +123,21 @@ async def test_an_upload_cut_in_the_middle_is_resumed_without_sending_twice(sout
     assert sum(carried) < 6_000_000 + 1_500_000  # buffers on the way were lost, not the whole first part
 
 
+async def test_a_failed_upload_says_how_far_the_other_side_was(south, north):
+    content = os.urandom(3_000_000)
+    parcel = parcel_of(1, content)
+    await south.arrivals.offer("north", parcel.cover, None)
+    south.arrivals.uploads["north", parcel.transmittal_digest].data += content[:1_000_000]
+
+    async def refuse(*arguments):
+        raise ProblemError("no-room", "no room", retryable=True)
+
+    south.arrivals.append = refuse
+    with pytest.raises(PeerProblem) as failed:
+        await north.send("south", parcel)
+    assert failed.value.offset == 1_000_000
+
+
 async def test_a_wrong_offset_is_told_the_right_one(south, gateways):
     """The sender believes a stale 202; 409 names the offset and the same attempt goes on there."""
     content = os.urandom(2_000_000)
