@@ -58,7 +58,7 @@ def test_a_disk_that_tarries_delays_and_loses_nothing(key: str, tmp_path):
         syncs = town.city.folder / f"{key}.syncs"
         before = len(syncs.read_text().splitlines())
         with Pulse(f"http://{town.city.homes[key].config.listen.ops}/healthz") as pulse:
-            letters.send(rounds(3, 40), sizes=(300, 9_000, 90_000, 1_300_000))
+            letters.send(rounds(3, 40), sizes=(1_300_000, 300, 9_000, 90_000))
             town.wait(letters.arrived, "every letter, slowly", 60 + 60 * DELAY)
         under_way = syncs.read_text().splitlines()[before:]
         loop = [line for line in under_way if line.startswith(f"{town.process(key).pid} ")]
