@@ -17,8 +17,9 @@ from gateway.core.directory import DirectoryError
 from gateway.core.document import Document
 from gateway.core.errors import AlreadyOpen, BadInput
 from gateway.core.explain import Reason, explain, explain_error
-from gateway.core.manifest import PartEntry
+from gateway.core.manifest import MAX_MANIFEST_BYTES, PartEntry
 from gateway.core.policy import Clearance, PartFacts, Party, Question, Verdict
+from gateway.core.transmittal import MAX_CONTENT_BYTES
 from gateway.flow.opening import party
 from gateway.flow.ports import BadOffer, Held, Offer, OfferedPart
 from gateway.flow.private import Private
@@ -27,6 +28,8 @@ from gateway.flow.sealing import Copy, Draft
 from gateway.flow.standing import Standing
 
 log = logging.getLogger("yizhan.outbound")
+
+MAX_OFFER_BYTES = MAX_CONTENT_BYTES - 2 * MAX_MANIFEST_BYTES  # what one key may encrypt, less the manifest and the ZIP around 1,000 parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +157,13 @@ def check_recipients(standing: Standing, offer: Offer) -> None:
 
 def attachments(offer: Offer) -> int:
     return sum(part.role == "attachment" for part in offer.parts)
+
+
+def check_size(offer: Offer) -> None:
+    """Its content fits under one key (docs/format.md, Content), whatever policy permits. Raises BadInput, before anything is copied."""
+    size = size_of_offer(offer)
+    if size > MAX_OFFER_BYTES:
+        raise BadInput(f"an offer of {size} bytes", reasons=(explain("offer/too-large", size=str(size), largest=str(MAX_OFFER_BYTES)),))
 
 
 def size_of_offer(offer: Offer | BadOffer) -> int:

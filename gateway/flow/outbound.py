@@ -23,7 +23,7 @@ from gateway.core.policy import Clearance, ClearanceVoid, Hold, Refusal, Verdict
 from gateway.core.step import Advance, Change, Finish, KeepSealed, OpenExchange, Schedule, Step, StoredContent, Work
 from gateway.flow.bulk import Grade, Heavy, Stopping, grade, size_note
 from gateway.flow.leaves import Leaves
-from gateway.flow.offered import Earlier, Taken, attachments, check_recipients, content_digest_of, drop, question, size_of_offer
+from gateway.flow.offered import Earlier, Taken, attachments, check_recipients, check_size, content_digest_of, drop, question, size_of_offer
 from gateway.flow.office import Desk
 from gateway.flow.ports import BadOffer, Held, Offer, OfferedPart
 from gateway.flow.pressure import Full
@@ -203,6 +203,7 @@ class Outbound:
         """
         rooms, at = self._rooms, self._rooms.clock.now()
         check_recipients(rooms.standing, offer)
+        check_size(offer)
         try:
             earlier = await self._earlier(offer.source)
             begun = rooms.clock.monotonic()

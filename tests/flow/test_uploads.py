@@ -453,3 +453,26 @@ async def test_copying_stops_when_the_gateway_goes_down(tmp_path):
         await office.restart()
         await world.settle()
         assert world["finance"].delivered(office.exchange_of("volume")) == (LARGE,)
+
+
+async def test_an_offer_above_what_one_key_may_encrypt_is_refused_before_it_is_copied(tmp_path):
+    """Policy counts GiB; the cipher allows 32 bytes less, and the manifest wants room: such an offer would never be sealed."""
+    from gateway.core.content import content_size
+    from gateway.core.manifest import MAX_PARTS
+    from gateway.flow.offered import MAX_OFFER_BYTES
+    from tests.core.samples import part
+
+    def untouched():
+        raise AssertionError("read")
+
+    async with World(tmp_path, keys=PAIR) as world:
+        office = world["office"]
+        office.approve("archive", "档案", world["finance"].code)
+        offer = office.office.tray["archive"]
+        (body,) = offer.parts
+        office.office.tray["archive"] = replace(offer, parts=(replace(body, size=MAX_OFFER_BYTES + 1, read=untouched),))
+        await world.settle()
+        assert [reason.rule for reason in office.office.refused["archive"]] == ["offer/too-large"]
+    many = [(part(b"", name=f"{number:04d}" + "长" * 80, size=0), 0) for number in range(MAX_PARTS - 1)]
+    largest = part(b"", name="长" * 80, size=MAX_OFFER_BYTES)
+    assert content_size(b"x" * (1024 * 1024), [(largest, 0), *many]) <= 68_719_476_704

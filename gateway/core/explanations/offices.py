@@ -23,6 +23,12 @@ OFFICES: dict[str, Text] = {
         fix="Name another recipient.",
         fix_zh="请填写其他收文单位。",
     ),
+    "offer/too-large": Text(
+        zh="各部分合计 {size} 字节，一件公文最多 {largest} 字节",
+        en="the parts have {size} bytes together; a document has at most {largest}",
+        fix="Split it into several documents.",
+        fix_zh="请拆分为多件公文发送。",
+    ),
     "offer/unreadable": Text(
         zh="“{name}”无法读取：{why}",
         en="{name} cannot be read: {why}",
