@@ -54,13 +54,15 @@ async def test_large_documents_on_a_slow_line_hold_nobody_up(tmp_path):
         for number in range(volumes):
             content = random.Random(number).randbytes(MIB + 1 + number)
             office.approve(f"volume-{number}", f"第{number}卷", finance.code, parts=[("正文.pdf", content)])
-        await until(world, lambda: len(stuck) == BULK_WIDTH["deliver"][0])
-        write(office, finance, LETTERS)
-        await until(world, lambda: len(finance.office.inbox) == LETTERS)
-        office.approve("elsewhere", "另一份", health.code, parts=[("正文.pdf", b"x" * 100)])
-        await until(world, lambda: len(health.office.inbox) == 1)
-        assert len(stuck) == BULK_WIDTH["deliver"][0]
-        open_line.set()
+        try:
+            await until(world, lambda: len(stuck) == BULK_WIDTH["deliver"][0])
+            write(office, finance, LETTERS)
+            await until(world, lambda: len(finance.office.inbox) == LETTERS)
+            office.approve("elsewhere", "另一份", health.code, parts=[("正文.pdf", b"x" * 100)])
+            await until(world, lambda: len(health.office.inbox) == 1)
+            assert len(stuck) == BULK_WIDTH["deliver"][0]
+        finally:
+            open_line.set()
         await until(world, lambda: len(finance.office.inbox) == LETTERS + volumes)
         await world.settle()
 
