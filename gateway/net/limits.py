@@ -41,7 +41,9 @@ class PeerRates:
     repeats: Rate = Rate(per_second=20, burst=256)  # a cut line with 64 in flight repeats 64, four times over
     receipts: Rate = Rate(per_second=1000, burst=4000)  # several an exchange, up to 1,000 in a frame
     bytes: Rate = Rate(per_second=256 * 1024 * 1024, burst=64 * 1024 * 1024)  # more than one stage can decrypt (SM4-GCM: 127 MB/s)
-    failures: Rate = Rate(per_second=2, burst=128)  # two full rounds of 64 in flight under a certificate we have not heard of yet. Beyond it: refused
+    failures: Rate = Rate(
+        per_second=2, burst=128
+    )  # two full rounds of 64 in flight under a certificate we have not heard of yet. Beyond it: refused
     penalty_seconds: float = 1.0  # a refusal for failures is given so late: whoever asks again at once, asks at this pace
     patience_seconds: float = 5.0  # the longest wait for a rate; a debt beyond it is forgiven rather than a connection held longer
     at_once: int = 16  # of one peer being verified: what a gateway of ours opens, and one batch of a stage

@@ -105,11 +105,6 @@ class Connection(web.RequestHandler):
             self._head_timer.cancel()
             self._head_timer = None
 
-    @property
-    def gone(self) -> bool:
-        """Whether nobody would hear an answer."""
-        return self.transport is None or self.transport.is_closing()
-
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the place back."""
         if self._head_timer is not None:

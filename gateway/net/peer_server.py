@@ -119,8 +119,6 @@ class PeerServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, Connection)
-        if connection.gone:
-            raise ConnectionResetError("hung up before the request was looked at")
         peer = ""
         started = perf_counter()
         try:
@@ -141,7 +139,7 @@ class PeerServer:
         if peer and is_failure(error):
             self._allowance(peer).failed(1, monotonic())
         response = answer_problem(stated)
-        if not peer or "Transfer-Encoding" in request.headers or "Upgrade" in request.headers:
+        if not peer or _has_two_readings(request):
             response.force_close()  # what follows on this connection may not be what it looks like
         return response
 
@@ -324,9 +322,13 @@ def _weight(given: ReceiptAnswer) -> float:
     return FAILED_UNKNOWN if given.code == "not-found" else 1
 
 
+def _has_two_readings(request: web.BaseRequest) -> bool:
+    return "Transfer-Encoding" in request.headers or "Upgrade" in request.headers or request.version != HttpVersion11
+
+
 def _check_head(request: web.BaseRequest) -> None:
     """Nothing of HTTP that could give one request two readings. Raises ProblemError (malformed)."""
-    if "Transfer-Encoding" in request.headers or "Upgrade" in request.headers or request.version != HttpVersion11:
+    if _has_two_readings(request):
         raise ProblemError("malformed", "a transfer encoding, an upgrade, or another version than HTTP/1.1", retryable=False)
 
 

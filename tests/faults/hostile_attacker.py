@@ -16,6 +16,7 @@ import random
 import signal
 import ssl
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -31,7 +32,6 @@ STRANGER, MEMBER = "127.0.0.2", "127.0.0.3"
 HALF_OPEN = 300
 REPLAYERS, FORGERS = 8, 6
 POISONED = 40
-LONGEST = 1800.0  # seconds: it ends by itself when whoever started it is gone
 
 
 def tls(identity: TlsIdentity | None, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
@@ -237,7 +237,7 @@ async def attack(home: Path, suite: str, to: str, host: str, port: int, only: li
         os._exit(0)  # it leaves as rudely as it came
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
-    asyncio.get_running_loop().call_later(LONGEST, end)
+    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()  # it ends with whoever started it
     await this.go(only)
 
 

@@ -51,7 +51,9 @@ class Crowd(BenchCity):
         words = [str(self.homes[ATTACKER.key].path), self.suite, RECEIVER.code, host, str(port), *tricks]
         log = (self.folder / "attacker.log").open("ab")
         with log:
-            attacker = subprocess.Popen([sys.executable, "-m", "tests.faults.hostile_attacker", *words], stdout=subprocess.PIPE, stderr=log)
+            attacker = subprocess.Popen(
+                [sys.executable, "-m", "tests.faults.hostile_attacker", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+            )
         assert attacker.stdout is not None
         assert attacker.stdout.readline() == b"ready\n", (self.folder / "attacker.log").read_text()
         return attacker
@@ -82,6 +84,8 @@ def end(attacker: subprocess.Popen[bytes]) -> dict[str, int]:
     with attacker.stdout:
         said = attacker.stdout.readline()
     attacker.wait(30)
+    assert attacker.stdin is not None
+    attacker.stdin.close()
     return json.loads(said)
 
 

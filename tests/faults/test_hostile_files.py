@@ -55,6 +55,7 @@ def bounded(seconds: float = SECONDS, memory: int = 16 * MIB):
 # ---- ZIP -------------------------------------------------------------------------------------------------------------------------
 
 BODY, SECOND = b"%PDF-1.7 " + b"x" * 300, b"second"
+SUM, LENGTH = crc32(BODY), len(BODY)
 ENTRIES = (part(BODY, name="a.pdf"), part(SECOND, name="b.pdf", role="attachment"))
 MANIFEST = manifest(ENTRIES).to_bytes()
 GOOD = b"".join(zip_chunks(MANIFEST, [(ENTRIES[0], crc32(BODY), iter([BODY])), (ENTRIES[1], crc32(SECOND), iter([SECOND]))]))
@@ -68,7 +69,7 @@ def patched(at: int, data: bytes, zip_: bytes = GOOD) -> bytes:
     return zip_[:at] + data + zip_[at + len(data) :]
 
 
-def local(name: bytes = b"a.pdf", *, flags=0x0800, method=0, crc=crc32(BODY), stored=len(BODY), size=len(BODY), extra=b"", needed=20):
+def local(name: bytes = b"a.pdf", *, flags=0x0800, method=0, crc=SUM, stored=LENGTH, size=LENGTH, extra=b"", needed=20):
     return struct.pack("<4s5H3I2H", b"PK\x03\x04", needed, flags, method, 0, 0x21, crc, stored, size, len(name), len(extra)) + name + extra
 
 
