@@ -50,6 +50,7 @@ PROBLEMS: dict[str, ProblemRow] = {
     "token-missing": _again(422, "The time-stamp token that policy asks for is missing"),
     "token-invalid": _again(422, "The time-stamp token does not hold"),
     "token-time": _again(422, "The time-stamp token was not made when the transmittal says it was"),
+    "directory-forked": _again(422, "The directory version named is another one here"),
     "directory-superseded": _again(422, "The transmittal was made under a directory version that had been replaced"),
     "not-entitled": _final(403, "The sender may not make this notice about that exchange"),
     "notice-not-served": _final(501, "Notices are not served here"),
@@ -88,7 +89,7 @@ _WORDS: tuple[tuple[type[YizhanError], str], ...] = (
 FAILURES = frozenset(
     {
         "malformed", "not-carrier", "not-ours", "envelope-mismatch", "signature-invalid", "signer-not-listed", "token-missing",
-        "token-invalid", "token-time", "directory-superseded", "not-entitled", "notice-not-served", "chain-invalid", "revoked", "expired", "lifetime", "policy-refused", "duplicate-other", "ciphertext-mismatch",
+        "token-invalid", "token-time", "directory-forked", "directory-superseded", "not-entitled", "notice-not-served", "chain-invalid", "revoked", "expired", "lifetime", "policy-refused", "duplicate-other", "ciphertext-mismatch",
         "content-invalid", "not-found", "too-large", "too-slow",
     }
 )  # fmt: skip

@@ -17,7 +17,7 @@ from gateway.net.problems import CONTENT_TYPE, PROBLEMS, is_defect, problem, pro
 
 STABLE = """malformed, unknown-peer, not-carrier, directory-unknown, directory-expired, not-ours, envelope-mismatch, signature-invalid,
 signer-not-listed, token-missing, token-invalid, token-time,
-directory-superseded, not-entitled, notice-not-served, clock, chain-invalid, crl-stale, revoked, expired, lifetime, policy-refused,
+directory-forked, directory-superseded, not-entitled, notice-not-served, clock, chain-invalid, crl-stale, revoked, expired, lifetime, policy-refused,
 duplicate-other, ciphertext-mismatch, content-invalid, no-room, busy, not-found, offset-mismatch, too-large, too-slow, too-many, stopping,
 internal""".replace("\n", " ").split(", ")
 

@@ -218,6 +218,12 @@ ARRIVALS: dict[str, Text] = {
         fix="The sender's gateway must stamp within ten minutes of sealing; the clocks of both are to be checked.",
         fix_zh="发件网关须在封装后十分钟内加盖时间戳；请核对双方时钟。",
     ),
+    "directory-forked": Text(
+        zh="同一版本号的目录在此处内容不同",
+        en="the directory version named is another one here: two bear its number",
+        fix="Compare both with the directory authority; one of them is false.",
+        fix_zh="请与目录管理机构核对；两者必有一伪。",
+    ),
     "directory-superseded": Text(
         zh="交换单依据的目录版本早已被替换",
         en="the transmittal was made under a directory version that had long been replaced",
