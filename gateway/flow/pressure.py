@@ -14,8 +14,11 @@ from gateway.flow.agenda import Agenda
 from gateway.flow.bulk import Grade, grade
 
 COUNT_EVERY: Final = 0.25  # seconds; counting ten thousand works takes two milliseconds, and what was begun since is added
-# Offers of bulk being copied or waiting to be: one more than there are threads for, so that 64 slots of the tray stay for small ones.
-COPIED_AT_ONCE: Final = {Grade.SMALL: 0, Grade.LARGE: 3, Grade.HUGE: 2}
+LARGE_OFFERS_AT_ONCE: Final = (
+    3  # being copied, or next: one more than there are threads for, so that the tray's 64 slots stay for small ones
+)
+HUGE_OFFERS_AT_ONCE: Final = 2  # the same
+_AT_ONCE: Final = {Grade.LARGE: LARGE_OFFERS_AT_ONCE, Grade.HUGE: HUGE_OFFERS_AT_ONCE}
 
 Full = Literal["peer-documents", "peer-bytes", "documents", "copies"]
 
@@ -56,7 +59,7 @@ class Pressure:
 
     def _full(self, gateways: frozenset[str], size: int) -> Full | None:
         limits, kind = self._limits, grade(size)
-        if kind is not Grade.SMALL and self._copied[kind] >= COPIED_AT_ONCE[kind]:
+        if kind is not Grade.SMALL and self._copied[kind] >= _AT_ONCE[kind]:
             return "copies"
         total = sum(count for count, _ in self._loads.values())
         if total and total + len(gateways) > limits.documents:
