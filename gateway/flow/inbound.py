@@ -154,7 +154,7 @@ class Inbound:
 
     def _check_level(self, level: str) -> None:
         """The same for the level that came: what is forgiven at one is not at another."""
-        obstacle = next(self._rooms.obstacles(level), None)
+        obstacle = next(self._rooms.obstacles_at(level), None)
         if obstacle is not None:
             raise ProblemError(obstacle.problem, obstacle.en, retryable=True)
 

@@ -117,18 +117,21 @@ class Rooms:
         The one place that says so: the office's tray, arrivals and readiness all ask here. A higher level is never handled more freely, so
         what forbids the lowest forbids all.
         """
-        asked = level if level is not None else self.standing.policy.lowest
         if not self.standing.accepts_work:
             yield Obstacle(code="not-serving", problem="busy", zh="正在启动或停止", en="starting or stopping")
-        clock = self.degraded.clock_obstacle(asked)
-        if clock is not None:
-            yield clock
-        yield from self.degraded.obstacles(asked)
+        yield from self.obstacles_at(level if level is not None else self.standing.policy.lowest)
         try:
             self.blobs.check_room()
             self.journal.check_room()
         except NoRoom as error:
             yield Obstacle(code="no-room", problem="no-room", zh="磁盘空间不足", en=str(error))
+
+    def obstacles_at(self, level: str) -> Iterator[Obstacle]:
+        """Of those, the ones that depend on the level: for whoever was told already that nothing stops them all."""
+        clock = self.degraded.clock_obstacle(level)
+        if clock is not None:
+            yield clock
+        yield from self.degraded.obstacles(level)
 
     def check_clock(self, level: str) -> None:
         """Raises ClockUntrusted where our clock may not date anything of that level now."""
