@@ -21,12 +21,12 @@ from crypto.certificates import ChainCache
 from crypto.sm2 import engine as sm2_engine
 from gateway.config import split_address
 from gateway.core.directory import Directory, DirectoryError
-from gateway.core.errors import BadConfiguration, JournalStopped
+from gateway.core.errors import BadConfiguration, JournalStopped, NoRoom
 from gateway.flow.agenda import BULK_WIDTH, Agenda
 from gateway.flow.clockguard import ClockGuard
 from gateway.flow.failing import Failing
 from gateway.flow.hot import Hot
-from gateway.flow.journey import Journey
+from gateway.flow.journey import Journey, rest
 from gateway.flow.ports import OfficeSystem
 from gateway.flow.pressure import OpenLimits
 from gateway.flow.private import ALIAS, source_digest
@@ -59,6 +59,7 @@ log = logging.getLogger("yizhan")
 
 MIB = 1024 * 1024
 GRACE_SECONDS = 10.0  # what runs when the signal comes may end within it; work left over is due at the next start
+ROOM_RETRY = 5  # seconds between looks at a disk that had no room to start
 OFFERS_IN_FLIGHT = 64  # offers of the office begun at once: the journal commits them together
 UPLOADS_BESIDE = 1 + sum(BULK_WIDTH["deliver"])  # connections to a peer for uploads and receipts, beside those of small documents
 HOT_CEILING = 16 * MIB  # for each direction; beyond it the next step reads what it needs from disk
@@ -115,7 +116,7 @@ class Gateway:
             self._hear_signals(down)
             await renewal.catch_up()  # a gateway enrolled since may write at once
             async with asyncio.TaskGroup() as group:
-                await journey.start(group)
+                await self._begin(rooms, journey, group)
                 loops = [
                     group.create_task(journey.run(group, self._stop), name="journey"),
                     group.create_task(renewal.watch_directory(self._stop), name="directory"),
@@ -130,6 +131,21 @@ class Gateway:
             if stopped_well:
                 await journey.stopped()
             return 0 if stopped_well else 1
+
+    async def _begin(self, rooms: Rooms, journey: Journey, group: asyncio.TaskGroup) -> None:
+        """Start. A disk without room is waited for, as it is in the middle of a day; one that failed ends the process, as it does then."""
+        while not self._stop.is_set():
+            try:
+                await journey.start(group)
+            except NoRoom as error:
+                log.warning("not started yet, and looked at again in %d s: %s", ROOM_RETRY, error)
+                await rest(self._stop, ROOM_RETRY)
+            except JournalStopped as error:
+                log.critical("not started: %s", error)
+                rooms.journal_stopped.set()
+                return
+            else:
+                return
 
     async def _until_stopped(self, rooms: Rooms) -> bool:
         """Wait for the signal or for the journal to fail; whether it was the signal."""

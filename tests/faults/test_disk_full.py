@@ -61,6 +61,25 @@ def test_offers_wait_peers_hear_no_room_and_all_goes_on(tmp_path):
         letters.prove()
 
 
+@pytest.mark.system
+def test_a_start_without_room_waits_for_it(tmp_path):
+    """Killed and started again on a disk that is full by now: it is alive, says why it takes nothing, and goes on by itself."""
+    town = Town(tmp_path)
+    configure(town, "finance", HEAD_ROOM, "head_room_mib = 80")
+    data, letters = town.city.homes["finance"].data, Letters(town)
+    with small_disk(data, 400 * MIB), town:
+        town.kill("finance")
+        letters.send(3)
+        with filled(data, 20 * MIB):
+            town.start("finance", ready=False)
+            town.wait(lambda: "no-room" in not_ready(town, "finance"), "finance saying that it has no room")
+            town.wait(lambda: "not started yet" in town.log("finance"), "its word for the operator")
+            assert not town.finance.inbox()
+        town.wait(letters.arrived, "every letter", 90)
+        assert (town.end("finance"), town.end("office")) == (0, 0)
+        letters.prove()
+
+
 async def test_a_disk_filled_to_the_last_byte_costs_nothing(tmp_path):
     """Over and over: the batch that found no room never was, and the next one with room is numbered as if nothing had been."""
     (tmp_path / "disk").mkdir()
