@@ -83,7 +83,7 @@ class Metrics:
         self._certificates = Gauge("yizhan_certificate_days_left", "Days until a certificate of ours expires", ("use",), registry=registry)
         self._directory = Gauge("yizhan_directory_days_left", "Days until the directory in force expires", registry=registry)
         self._uploads = Gauge("yizhan_open_uploads", "Resumable uploads begun and not finished", registry=registry)
-        self._waiting = Gauge("yizhan_offers_waiting", "Offers left in the tray while too much is under way", ("full",), registry=registry)
+        self._waiting = Gauge("yizhan_offers_waiting", "Offers left in the tray while too much is under way", ("code",), registry=registry)
         self._disk = Gauge("yizhan_disk_free_bytes", "Free room on the data disk", registry=registry)
         self._degraded = Gauge("yizhan_degraded", "How many things of this kind are away", ("mode",), registry=registry)
         self._left = Gauge(
@@ -153,8 +153,8 @@ class Metrics:
         for (mode, level), seconds in readings.degraded_seconds_left.items():
             self._left.labels(mode, level).set(seconds)
         self._waiting.clear()
-        for full, count in readings.offers_waiting.items():
-            self._waiting.labels(full).set(count)
+        for code, count in readings.offers_waiting.items():
+            self._waiting.labels(code).set(count)
         for origin, size in readings.log_sizes.items():
             self._log_size.labels(origin).set(size)
         for use, days in readings.certificate_days.items():

@@ -141,7 +141,7 @@ async def test_names_are_law_for_dashboards():
         "yizhan_directory_days_left 20.0",
         "yizhan_open_uploads 2.0",
         "yizhan_disk_free_bytes 1.073741824e+09",
-        'yizhan_offers_waiting{full="peer-documents"} 12.0',
+        'yizhan_offers_waiting{code="peer-documents"} 12.0',
         'yizhan_degraded{mode="crl-stale"} 1.0',
         'yizhan_degraded{mode="clock"} 0.0',
         'yizhan_degraded_seconds_left{level="internal",mode="crl-stale"} 90.5',
