@@ -131,8 +131,6 @@ async def test_each_answer_is_lost_once(tmp_path: Path, kind: str) -> None:
         for number, what in enumerate(line.requests):
             lines = await one_journey(tmp_path / f"{key}{number}", SIZES[kind], {key: (number,)})
             assert lines[key].requests[number] == what
-            if what != "head":  # asking for the offset alone changes nothing, and the offer that is made again says it too
-                assert len(lines[key].requests) > len(line.requests)
 
 
 @pytest.mark.parametrize("seed", range(rounds(2, 60)))
