@@ -161,7 +161,7 @@ async def test_arrivals_where_the_recipients_list_is_over(tmp_path):
         assert await state(office, "open") == "DELIVERED"
         assert "accepted:grace.crl-stale" in await finance.leaves(office.exchange_of("open"))
         assert await state(office, "inner") == "SEALED"
-        assert [answer.problem for answer in office.line.answers if isinstance(answer, ProblemError)] == ["crl-stale"]
+        assert {answer.problem for answer in office.line.answers if isinstance(answer, ProblemError)} == {"crl-stale"}
         await finance.restart()
         world.time.pass_(5 * HOUR + MINUTE)
         assert not await finance.stamp()
@@ -284,10 +284,10 @@ async def test_an_authority_that_gives_bad_tokens_is_away(tmp_path):
         office = world["office"]
         world.authority.edit = lambda response: response[:-1] + bytes((response[-1] ^ 1,))
         assert not await office.stamp()
-        assert away(office) == ["time-authority"]
+        assert "time-authority" in away(office)
         world.authority.edit = lambda response: response
         assert await office.stamp()
-        assert away(office) == []
+        assert "time-authority" not in away(office)
 
 
 # ---- clock -----------------------------------------------------------------------------------------------------------------------
@@ -435,7 +435,7 @@ async def test_arrivals_where_the_disk_is_getting_full(tmp_path):
             await offer(world, "small", "public")
             assert await state(office, "small") == "DELIVERED"
             assert await state(office, "large") == "SEALED"
-            assert [answer.problem for answer in office.line.answers if isinstance(answer, ProblemError)] == ["no-room"]
+            assert {answer.problem for answer in office.line.answers if isinstance(answer, ProblemError)} == {"no-room"}
         await world.retry()
         await all_delivered(office, "large", "small")
 
