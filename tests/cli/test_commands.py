@@ -186,6 +186,22 @@ def test_an_ambiguous_beginning_is_refused(delivered):
     assert yizhan("sign-for", "--home", home, folder.name).code == 0
 
 
+def test_two_senders_of_one_id_are_named_and_either_can_be_chosen(delivered):
+    home, folder = delivered
+    other = folder.with_name(f"{folder.name}-{OFFICE}")
+    other.mkdir()
+    first = "11310000MB0005678F"
+    (folder / "document.json").write_text(json.dumps({"sender": {"org": first}}))
+    ran = yizhan("sign-for", "--home", home, folder.name)
+    assert ran.code == 2
+    assert f"{folder.name}-{first}" in ran.err
+    assert other.name in ran.err
+    assert yizhan("sign-for", "--home", home, other.name).code == 0
+    assert yizhan("return", "--home", home, f"{folder.name}-{first}", "--reason", "x").code == 0
+    assert (other / "SIGNED").exists()
+    assert (folder / "RETURNED").exists()
+
+
 # ---- the authority ---------------------------------------------------------------------------------------------------------------
 
 

@@ -218,6 +218,12 @@ ARRIVALS: dict[str, Text] = {
         fix="The sender's gateway must stamp within ten minutes of sealing; the clocks of both are to be checked.",
         fix_zh="发件网关须在封装后十分钟内加盖时间戳；请核对双方时钟。",
     ),
+    "foreign-upload": Text(
+        zh="对方网关查询或续传了其他网关的上传",
+        en="a peer asked after, or went on with, an upload of another gateway",
+        fix="It was told that there is none; ask that gateway's operator how it knew of it.",
+        fix_zh="对方仅得知“无此上传”；请向其运维人员核实来源。",
+    ),
     "directory-forked": Text(
         zh="同一版本号的目录在此处内容不同",
         en="the directory version named is another one here: two bear its number",
