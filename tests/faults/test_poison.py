@@ -132,6 +132,9 @@ async def test_a_taken_document_that_cannot_be_sealed(tmp_path: Path, monkeypatc
         exchange = office.exchange_of("bad")
         await one_is_set_aside(office, "seal", dose)
         assert await office.state("out", exchange) == "TAKEN"
+        await office.restart()  # which tries nothing of it
+        await again_and_again(world, 2)
+        assert dose.taken == MAX_DEFECTS
         assert await office.state("out", await world.send("good")) == "DELIVERED"
         dose.cured = True
         await retry(office, exchange)

@@ -116,10 +116,10 @@ async def test_what_never_left_is_refused_back_to_the_office(tmp_path: Path):
         assert await refused(office, "return", exchange, world["finance"].code) == ["queue/only-whole"]
         outcome = await act(office, "return", exchange)
         assert [(done.before, done.after) for done in outcome.done] == [("TAKEN", "REFUSED")]
+        assert office.scratch_bytes() == 0
         world.authority.silent = False
         await world.retry()
         assert await office.state("out", exchange) == "REFUSED"
-        assert office.scratch_bytes() == 0
         assert await office.works() == []
         assert office.office.statuses["out", exchange].reasons[0].rule == "queue/given-back"
 
