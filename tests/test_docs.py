@@ -28,6 +28,7 @@ from gateway.core.leaf import LeafKind
 from gateway.core.levels import LEVELS
 from gateway.core.policy import MODES
 from gateway.core.step import WorkKind
+from gateway.flow.pressure import Full
 from gateway.net.metrics import Metrics
 from gateway.net.problems import PROBLEMS
 
@@ -202,7 +203,7 @@ def vocabulary() -> set[str]:
     """Every hyphenated word a reader may meet in code style."""
     commands = set(subcommands(parser())) | {name for each in subcommands(parser()).values() for name in subcommands(each)}
     kinds = {str(kind) for kind in LeafKind} | set(get_args(WorkKind)) | set(LEVELS) | stages()
-    threads = {"stage-out", "stage-in"}
+    threads = {"stage-out", "stage-in", "heavy-out", "heavy-in"} | set(get_args(Full))
     suites = {"gm-1", "intl-1"}
     return set(PROBLEMS) | error_codes() | readiness_codes() | set(CATALOGUE) | commands | kinds | threads | suites | set(MODES)
 

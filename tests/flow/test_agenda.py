@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -217,3 +218,24 @@ async def test_after_stop_nothing_begins(world):
     await world.quiet()
     await asyncio.sleep(0.03)
     assert world.done == [f"{number}" for number in range(WIDTH["send-receipt"])]
+
+
+async def test_what_is_under_way_counts_also_while_it_is_being_put_off(world):
+    """Offers wait for it: nothing may slip in while a work is on neither list."""
+    gate = asyncio.Event()
+
+    async def fail(failed, error):
+        world.failed.append(failed.key)
+        await gate.wait()
+
+    world.agenda._failed = fail
+    world.agenda.add_all(
+        [work("bad"), work("later", after=900), work("elsewhere", peer="south", after=900), work("in", "hand-over", after=900)]
+    )
+    world.agenda.add(replace(work("large", after=900), detail=b"5000000"))
+    async with asyncio.timeout(5):
+        while not world.failed:  # noqa: ASYNC110  # the handler runs in a task of the agenda
+            await asyncio.sleep(0)
+    assert not world.agenda.knows("bad")
+    assert world.agenda.under_way() == {"north": (3, 5_000_000), "south": (1, 0)}
+    gate.set()
