@@ -111,13 +111,15 @@ async def test_uploads_at_one_time_are_not_promised_the_same_room(tmp_path, monk
         go_on = asyncio.Event()
         _hold_uploads(finance, go_on)
         settling = asyncio.create_task(world.settle())
-        async with asyncio.timeout(20):
-            while not (promised and office.line.offered and health.line.offered):  # noqa: ASYNC110  # no event tells of an offer
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.2)
-        assert len(promised) == 1, "the other was told that there is no room"
-        go_on.set()
-        await settling
+        try:
+            async with asyncio.timeout(20):
+                while not (promised and office.line.offered and health.line.offered):  # noqa: ASYNC110  # no event tells of an offer
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.2)
+            assert len(promised) == 1, "the other was told that there is no room"
+        finally:
+            go_on.set()
+            await settling
         assert len(finance.office.inbox) == 1
         disk.size = 100 * MIB
         await world.retry()
