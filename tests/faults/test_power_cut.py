@@ -35,7 +35,7 @@ from tests.faults.disk_states import FATES, Disk, cut_points, lay_out
 from tests.faults.disk_town import Recorded, the_run
 from tests.faults.torture import rounds
 
-CUTS = rounds(12, 100_000)  # behind so many acts; a run has about 1,100 a gateway
+CUTS = rounds(8, 100_000)  # behind so many acts; a run has about 1,100 a gateway
 TEARINGS = rounds(1, 4)  # ways to tear what was not synced, for each cut
 BODY = "正文.pdf"
 LOOKED_AT = {
