@@ -212,14 +212,26 @@ def _content_reason(error: RemoteError) -> Reason:
 
 
 def reopen(key: ContentKey, chunks: Iterator[bytes], manifest_digest: str, suite: Suite) -> Iterator[PartStarted | PartData | PartEnded]:
-    """Decrypt an accepted exchange once more, part by part. The end is only reached when the tag holds; raises Unverified otherwise."""
-    decryptor, reader = ContentDecryptor(key), ContentReader(suite.digest, manifest_digest)
+    """Decrypt an accepted exchange once more, part by part; raises Unverified where the tag does not hold.
+
+    The digests of the parts held when it was accepted and are not computed again: the tag says that these are the bytes of then. So the
+    last part only ends when the tag holds, and what was handed on before may not be shown to anybody.
+    """
+    decryptor, reader = ContentDecryptor(key), ContentReader(suite.digest, manifest_digest, again=True)
+    ended: PartEnded | None = None
     for chunk in chunks:
         for event in reader.feed(decryptor.update(chunk)):
-            if not isinstance(event, ManifestRead):
+            if isinstance(event, ManifestRead):
+                continue
+            if ended is not None:
+                yield ended
+            ended = event if isinstance(event, PartEnded) else None
+            if not isinstance(event, PartEnded):
                 yield event
     decryptor.finalize()
     reader.finish()
+    if ended is not None:
+        yield ended
 
 
 def _check_parties(transmittal: Transmittal, cover: Cover, directory: Directory, standing: Standing, suite: Suite) -> None:
