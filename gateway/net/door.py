@@ -16,12 +16,12 @@ import struct
 from collections.abc import Callable
 from time import monotonic
 
-from gateway.net.limits import Doorkeeper
+from gateway.net.limits import Doorkeeper, Turns, neighbourhood
 
 log = logging.getLogger("yizhan.net")
 
 BACKLOG = 256  # connections the kernel keeps for us while the loop is busy
-ACCEPT_AT_ONCE = 32  # then others get their turn of the loop
+ACCEPT_AT_ONCE = 16  # then others get their turn of the loop
 REST_SECONDS = 0.5  # without descriptors or memory for another connection: accepting rests, what is open goes on
 GOODBYE_SECONDS = 2.0  # for the TLS goodbye
 _OUT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -47,6 +47,7 @@ class Door:
         self._turned_away = turned_away
         self._sockets: list[socket.socket] = []
         self._shaking: set[asyncio.Task[None]] = set()
+        self._turns = Turns()
         self._resting: list[asyncio.TimerHandle] = []
 
     async def open(self, host: str, port: int) -> None:
@@ -113,6 +114,13 @@ class Door:
         task.add_done_callback(self._shaking.discard)
 
     async def _shake(self, connection: socket.socket, address: str) -> None:
+        place = neighbourhood(address)
+        try:
+            await self._turns.begin(place, self._keeper.computed_at_once(address))
+        except asyncio.CancelledError:
+            connection.close()
+            self._keeper.left(address)
+            raise
         try:
             with contextlib.suppress(OSError):  # ssl.SSLError is one: no handshake, no connection, and nobody to tell
                 await asyncio.get_running_loop().connect_accepted_socket(
@@ -123,6 +131,7 @@ class Door:
                     ssl_shutdown_timeout=GOODBYE_SECONDS,
                 )
         finally:
+            self._turns.end(place, self._keeper.computed_at_once(address))
             self._keeper.left(address)
 
     def _rest(self, listening: socket.socket, error: OSError) -> None:

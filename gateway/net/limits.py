@@ -214,6 +214,10 @@ class DoorLimits:
     of_address: Rate = Rate(per_second=20, burst=64)  # a gateway opens 16 and keeps them; 64: four of them behind one address, at once
     of_strangers: Rate = Rate(per_second=100, burst=256)  # all addresses no listed gateway was seen at: 100 handshakes are 5 % of a core
     half_open_of_address: int = 32  # a handshake takes two round trips; a gateway begins 16 at a time
+    computed_at_once: int = 16  # of an address a listed gateway was seen at: what one opens
+    computed_at_once_for_strangers: int = (
+        4  # of any other address: a burst of 64 handshakes would hold the loop up for as many milliseconds
+    )
     half_open: int = 256  # of all strangers: with 512 open connections still below the usual 1,024 descriptors of a process
 
 
@@ -261,6 +265,11 @@ class Doorkeeper:
         if visitor.strange:
             visitor.strange -= 1
             self._shaking_strangers -= 1
+
+    def computed_at_once(self, address: str) -> int:
+        """How many handshakes of that address may be computed together; the others that may begin stand in line."""
+        known = neighbourhood(address) in self._known
+        return self._limits.computed_at_once if known else self._limits.computed_at_once_for_strangers
 
     def seen(self, address: str) -> None:
         """A listed gateway came from there."""

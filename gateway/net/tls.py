@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 
 from crypto.errors import KeyUnusable, Unverified
 from crypto.parsed_certificate import FOREIGN_ERRORS
@@ -124,11 +124,23 @@ def _configure(context: ssl.SSLContext, identity: TlsIdentity) -> None:
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION
     try:
         context.load_verify_locations(cadata=identity.roots.decode("ascii"))
-        with _as_file(identity.chain) as chain, _as_file(identity.key) as key:
+        with _as_file(identity.chain) as chain, _as_file(_opened(identity.key, identity.password)) as key:
             # A password is always given: without one OpenSSL would ask for it on the terminal.
             context.load_cert_chain(chain, key, password=identity.password or b"")
     except (ssl.SSLError, OSError, ValueError) as error:
         raise KeyUnusable("the TLS certificate, key or roots cannot be loaded") from error
+
+
+@lru_cache(maxsize=4)  # ours; another after a renewal
+def _opened(key: bytes, password: bytes | None) -> bytes:
+    """The key without its password: deriving that takes half a second, and each peer we call has a context of its own.
+
+    Only where it goes on to OpenSSL through memory; else it stays as it is, for it would come to lie on a disk. Raises ValueError.
+    """
+    if not hasattr(os, "memfd_create") or not password or b"ENCRYPTED" not in key:
+        return key
+    private = serialization.load_pem_private_key(key, password)
+    return private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
 @contextlib.contextmanager

@@ -168,6 +168,29 @@ def test_the_door_counts_handshakes_of_an_address_and_of_all_strangers():
     assert keeper.enter("192.0.2.3", 0.0) == "", "where a gateway was seen nobody waits for strangers"
 
 
+async def test_handshakes_of_a_stranger_are_computed_four_at_a_time(serve, gateways):
+    """All connections of a gateway at once, from an address nobody was seen at: none is refused, and the loop has its breaks."""
+    south = await serve()
+    context = plain_context(gateways.enrol("north"))
+    opened = await asyncio.gather(
+        *(asyncio.open_connection("127.0.0.1", south.port, ssl=context, local_addr=("127.0.0.40", 0)) for _ in range(25))
+    )
+    assert south.server._listener._door._turns._busy.get("127.0.0.40", 0) <= 16
+    await eventually(lambda: south.server.connections == 25)
+    assert south.gauges.limited == []
+    for _, writer in opened:
+        writer.transport.abort()
+    await eventually(lambda: south.server.connections == 0)
+    assert not south.server._listener._door._turns._busy
+
+
+def test_who_was_seen_has_more_handshakes_computed_at_once():
+    keeper = Doorkeeper(DoorLimits())
+    assert keeper.computed_at_once("192.0.2.1") == 4
+    keeper.seen("192.0.2.1")
+    assert keeper.computed_at_once("192.0.2.1") == 16
+
+
 def test_half_open_strangers_of_many_addresses_are_counted_together():
     keeper = Doorkeeper(DoorLimits(half_open=5))
     keeper.seen("198.51.100.1")

@@ -235,3 +235,15 @@ async def test_our_own_authoritys_certificates_work_beside_an_sm2_root():
     assert isinstance(await client.send("south", parcel_of(1, b"x")), Receipted)
     await client.close()
     await server.stop(0.5)
+
+
+def test_a_context_for_another_peer_costs_no_second_derivation(gateways, monkeypatch):
+    """Half a second on the event loop for each peer called for the first time: everybody else would wait for it."""
+    from gateway.net import tls
+
+    identity, asked = gateways.enrol("north"), []
+    real = tls.serialization.load_pem_private_key
+    monkeypatch.setattr(tls.serialization, "load_pem_private_key", lambda key, password: asked.append(1) or real(key, password))
+    for number in range(20):
+        client_context(identity, f"peer-{number}", gateways.listed)
+    assert len(asked) == 1
