@@ -4,6 +4,7 @@ import json
 import re
 import tomllib
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -83,11 +84,14 @@ def test_no_line_is_too_long_to_read():
     assert not re.search(r"[ \t]+$", PATH.read_text("utf-8"), re.MULTILINE)
 
 
+DEGRADED = {"strict", "crl_grace", "directory_grace", "disk_large", "disk_large_waits", "disk_routine_waits"}  # spelled in no default
+
+
 def test_the_examples_of_the_manual_are_of_the_language():
     """Every TOML example of docs/policy.md, put together over the default policy, loads."""
     manual = (PATH.parents[1] / "docs" / "policy.md").read_text("utf-8")
     known = PATH.read_text("utf-8")
-    keys = set(re.findall(r"^(\w+) =", known, re.MULTILINE)) | {"both_ways"}
+    keys = set(re.findall(r"^(\w+) =", known, re.MULTILINE)) | {"both_ways"} | DEGRADED
     for example in re.findall(r"```toml\n(.*?)```", manual, re.DOTALL):
         assert tomllib.loads(example)
         assert set(re.findall(r"^(\w+) =", example, re.MULTILINE)) <= keys
@@ -96,6 +100,11 @@ def test_the_examples_of_the_manual_are_of_the_language():
         example[example.index("[[flows]]") :] for example in re.findall(r"```toml\n(.*?)```", manual, re.DOTALL) if "[[flows]]" in example
     )
     assert load_policy((known + zone + flow).encode()).flows[0].id == "extranet-to-archive"
+    (degraded,) = (example for example in re.findall(r"```toml\n(.*?)```", manual, re.DOTALL) if "[degraded." in example)
+    begin = known.index("[degraded.public]")
+    forgiving = load_policy((known[:begin] + degraded + known[known.index("[degraded.internal]") :]).encode()).allowance("public")
+    assert forgiving.crl_grace == timedelta(hours=6)
+    assert {key for key in DEGRADED if f"\n{key} = " in degraded} == DEGRADED
 
 
 def test_the_reason_shown_in_the_manual_is_the_reason_given():
