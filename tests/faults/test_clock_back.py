@@ -179,6 +179,9 @@ async def test_what_waited_for_the_authority_goes_on_when_it_answers(tmp_path: P
         finance.office.closed.clear()
         await finance.start()
         await world.settle()
+        for _ in range(12):  # until its rest is drawn from minutes
+            finance.hurry("hand-over")
+            await world.settle()
         assert await finance.state("in", exchange) == "ACCEPTED"
         world.authority.silent = False
         assert await finance.stamp()
