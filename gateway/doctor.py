@@ -9,7 +9,7 @@ import asyncio
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -25,9 +25,11 @@ from crypto.timestamps import make_request, token_from_response, verify_token
 from gateway.config import split_address
 from gateway.core.canonical import parse_time
 from gateway.core.directory import Directory
+from gateway.core.errors import JournalStopped
 from gateway.flow.degraded_log import KEPT_AS, KeptAbsence, KeptStand, kept_from
 from gateway.home import PASSPHRASE_VARIABLE, Home
 from gateway.net.time_client import TimeClient
+from gateway.store.new_log import look
 
 Health = Literal["ok", "warn", "fail"]
 
@@ -298,10 +300,20 @@ def _database(patient: _Patient) -> Iterator[Diagnosis]:
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
             exchanges = connection.execute("SELECT count(*) FROM exchanges").fetchone()[0]
-            leaves = connection.execute("SELECT max(size) FROM checkpoints").fetchone()[0] or 0
+            leaves = connection.execute("SELECT count(*) FROM leaves").fetchone()[0]
     except sqlite3.Error as error:
         yield broken("database", error, "请运行 yizhan fsck", "Run `yizhan fsck`.")
         return
+    with suppress(JournalStopped):  # an empty log cannot be behind
+        ended = look(database, patient.home.mark)
+        if ended.lost:
+            zh = f"日志 {ended.origin} 落后于标记：已签署 {ended.signed} 项，只有 {ended.size} 项，数据库是旧的备份"
+            en = f"the log {ended.origin} is behind its mark: {ended.signed} leaves were signed, {ended.size} are there; this is an older copy"
+            fix_zh, fix = (
+                "请放回最新的数据库；没有时运行 yizhan audit new-log",
+                "Put back the newest database; if there is none, run `yizhan audit new-log`.",
+            )
+            yield Diagnosis(health="fail", what="log", zh=zh, en=en, fix_zh=fix_zh, fix=fix)
     yield ok(
         "database", f"数据库可读：{exchanges} 次交换，日志 {leaves} 项", f"the database is readable: {exchanges} exchanges, {leaves} leaves"
     )

@@ -6,6 +6,7 @@
     DIR/sealed.bin, envelopes/<org>.p7m      the ciphertext and its keys, for whoever holds a recipient's private key
     DIR/receipts/<nn>-<event>-<org>.*        json, p7s, attributes, signature
     DIR/log/                                 leaves, a C2SP tlog-proof each, the checkpoint with its token, the log's public key
+    DIR/log-<n>/                             the same of an earlier log, where one ended while the exchange was open
     DIR/certificates, DIR/crls               of signers, recipients, time authorities, roots
     DIR/policy*.toml, DIR/directory/         the rules and the directory as they were
 
@@ -16,9 +17,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -44,6 +46,7 @@ from gateway.files import make_folder, sync_folder
 from gateway.flow.ports import ExchangeRow
 from gateway.home import Home, entry_file_name
 from gateway.reading import blob_pieces, find_exchange, open_ledger
+from gateway.store.epochs import epoch_of, index_of
 from gateway.store.ledger import Ledger
 
 
@@ -213,28 +216,40 @@ async def _put_receipts(export: _Export, ledger: Ledger) -> None:
 
 
 async def _put_log(export: _Export, ledger: Ledger) -> Token | None:
-    """Every leaf about the exchange, proved under one checkpoint; its token when there is one."""
+    """Every leaf about the exchange, proved under one checkpoint of its log; the token of the last one when there is one."""
     leaves = await ledger.leaves(export.row.key)
-    checkpoint = await ledger.checkpoint_over(leaves[-1][0]) if leaves else None
-    if checkpoint is None:
+    if not leaves:
         export.missing.append("log/")
         return None
-    for index, body in leaves:
-        export.put(f"log/leaf-{index}.json", body)
-        export.put(f"log/leaf-{index}.tlog-proof", await ledger.proof(index, checkpoint))
-    export.put("log/checkpoint", checkpoint.note)
+    token = None
+    newest = epoch_of(leaves[-1][0])
+    for epoch, group in itertools.groupby(leaves, key=lambda leaf: epoch_of(leaf[0])):
+        # A log that ended while the exchange was open has a folder of its own.
+        token = await _put_one_log(export, ledger, "log" if epoch == newest else f"log-{epoch}", tuple(group))
+    return token
+
+
+async def _put_one_log(export: _Export, ledger: Ledger, folder: str, leaves: Sequence[tuple[int, bytes]]) -> Token | None:
+    checkpoint = await ledger.checkpoint_over(leaves[-1][0])
+    if checkpoint is None:
+        export.missing.append(f"{folder}/")
+        return None
+    for place, body in leaves:
+        export.put(f"{folder}/leaf-{index_of(place)}.json", body)
+        export.put(f"{folder}/leaf-{index_of(place)}.tlog-proof", await ledger.proof(place, checkpoint))
+    export.put(f"{folder}/checkpoint", checkpoint.note)
     text, _, lines = checkpoint.note.rpartition(b"\n\n")
     signature = base64.b64decode(lines.splitlines()[0].rsplit(b" ", 1)[1])[4:]  # after the four bytes of the key's id
-    export.put("log/checkpoint.text", text + b"\n")
-    export.put("log/checkpoint.signature", signature)
+    export.put(f"{folder}/checkpoint.text", text + b"\n")
+    export.put(f"{folder}/checkpoint.signature", signature)
     verifier = export.home.log_key().verifier
     public = Ed25519PublicKey.from_public_bytes(verifier.public)
-    export.put("log/log-key.pem", public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    export.put("log/log-key.vkey", verifier.vkey.encode() + b"\n")
+    export.put(f"{folder}/log-key.pem", public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    export.put(f"{folder}/log-key.vkey", verifier.vkey.encode() + b"\n")
     if checkpoint.token is None:
-        export.missing.append("log/checkpoint.tst")
+        export.missing.append(f"{folder}/checkpoint.tst")
         return None
-    return _put_token(export, "log/checkpoint.tst", checkpoint.token, "log/checkpoint")
+    return _put_token(export, f"{folder}/checkpoint.tst", checkpoint.token, f"{folder}/checkpoint")
 
 
 # ---- trust, rules ------------------------------------------------------------------------------------------------------------------

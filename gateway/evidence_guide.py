@@ -238,6 +238,7 @@ def _log(guide: Guide) -> Iterator[str]:
         "日志公钥应与交换目录中该网关的 `log_keys` 比对。\n"
         "`log/leaf-*.json` are the log's entries about this exchange; each `.tlog-proof` (C2SP) proves it below `log/checkpoint`, which the gateway's log key\n"
         "signs and a time-stamp dates. Compare the key with `log_keys` of that gateway in the directory.\n"
+        "有 `log-*/` 者，为此前已终止的日志，命令相同。A folder `log-*/` is of an earlier log that has ended; the same commands, with its name, check it.\n"
     )
     yield _block(
         "openssl pkeyutl -verify -pubin -inkey log/log-key.pem -rawin -in log/checkpoint.text -sigfile log/checkpoint.signature",

@@ -58,6 +58,12 @@ class JournalStopped(LocalError):
     code = "journal-stopped"
 
 
+class LogBehind(JournalStopped):
+    """The database has signed more than it holds: an older copy was put back. Facts: ``size`` there, ``mark`` signed."""
+
+    code = "log-behind"
+
+
 class NoRoom(LocalError):
     """Not enough disk head-room for what was about to be written."""
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import base64
 
+from crypto.content_cipher import StorageKey
 from crypto.randomness import random_bytes
 from gateway.core.step import Remember, Step
 from gateway.flow.alone import Alone
 from gateway.flow.rooms import Rooms
+
+OPERATORS = "operators"  # the circle of people who act at the command line
 
 
 class Accounts:
@@ -25,15 +28,25 @@ class Accounts:
     async def number(self, account: str) -> str:
         """The account's number, the same each time; any name an operating system gives will do."""
         key = self._rooms.standing.storage_key
-        known_as = f"account/{key.digest('account', f'{self._of}/{account}')}"
+        known_as = known_name(key, self._of, account)
         async with self._alone.under(known_as):
             number = await self._rooms.ledger.remembered(known_as)
             if number is None:
-                number = f"a-{random_bytes(8).hex()}"
-                sealed = key.seal(account.encode("utf-8", "surrogateescape"), name_of(number).encode())
-                named = Remember(name=name_of(number), value=base64.b64encode(sealed).decode())
-                await self._rooms.record(Step(changes=(Remember(name=known_as, value=number), named)))
+                number, values = fresh_number(key, known_as, account)
+                await self._rooms.record(Step(changes=tuple(Remember(name=name, value=value) for name, value in values.items())))
         return number
+
+
+def known_name(key: StorageKey, of: str, account: str) -> str:
+    """Under which the number of an account is remembered."""
+    return f"account/{key.digest('account', f'{of}/{account}')}"
+
+
+def fresh_number(key: StorageKey, known_as: str, account: str) -> tuple[str, dict[str, str]]:
+    """A number nobody has, and the two values to remember with it."""
+    number = f"a-{random_bytes(8).hex()}"
+    sealed = key.seal(account.encode("utf-8", "surrogateescape"), name_of(number).encode())
+    return number, {known_as: number, name_of(number): base64.b64encode(sealed).decode()}
 
 
 def name_of(number: str) -> str:

@@ -28,7 +28,7 @@ from gateway.flow.queue_pace import signing_deadline
 from gateway.flow.rooms import Rooms
 from gateway.flow.sealing import kept_key
 from gateway.flow.trouble import is_defect
-from gateway.flow.witness import issue, kept
+from gateway.flow.witness import issue, kept, sending
 
 log = logging.getLogger("yizhan.handover")
 
@@ -236,11 +236,11 @@ class HandOver:
             reason=reason,
         )
         sources, target = _edge(event)
-        sending = _send_work(transmittal, stated.digest, at)
+        bringing = sending(key, transmittal.sender.gateway, stated.digest, at)
         changes: list[Change] = [
             Advance(direction="in", exchange=key, recipient=rooms.standing.organisation, expect=sources, to=target, at=at),
             kept(stated, "in", at, sender_org=transmittal.sender.org),
-            Schedule(work=sending),
+            Schedule(work=bringing),
         ]
         if finish:
             changes.append(Finish(key=finish))
@@ -272,7 +272,7 @@ class HandOver:
             raise
         rooms.hot_receipts.put(stated.digest, stated.signed, len(stated.signed.body) + len(stated.signed.signature))
         rooms.gauges.outcome("in", target, transmittal.level, transmittal.sender.gateway)
-        rooms.agenda.add_all((sending, *((report,) if report else ())))
+        rooms.agenda.add_all((bringing, *((report,) if report else ())))
 
     # ---- receipts on their way back
 
@@ -351,16 +351,3 @@ def _data_until_end(events: Iterator[PartStarted | PartData | PartEnded]) -> Ite
 def _edge(event: Event) -> tuple[frozenset[State], State]:
     edges = [edge for edge in TRANSITIONS if edge.direction == "in" and edge.event is event and edge.source is not None]
     return frozenset(edge.source for edge in edges if edge.source), edges[0].target
-
-
-def _send_work(transmittal: Transmittal, digest: str, at: datetime) -> Work:
-    key = arrival_key(transmittal.id, transmittal.sender.org)
-    return Work(
-        key=f"send-receipt:in:{key}:{digest}",
-        kind="send-receipt",
-        direction="in",
-        exchange=key,
-        due=at,
-        peer=transmittal.sender.gateway,
-        detail=digest.encode(),
-    )

@@ -32,13 +32,13 @@ from gateway.flow.bulk import Heavy, size_note
 from gateway.flow.clockguard import ClockUntrusted
 from gateway.flow.leaves import Leaves, word
 from gateway.flow.opening import Examined, HeldBack, Opened, Refused, Warm, examine, open_content
-from gateway.flow.ports import Answer, ExchangeRow, Pending, ReceiptAnswer, Receipted, SignedReceipt, Upload
+from gateway.flow.ports import Answer, ExchangeRow, Pending, ReceiptAnswer, Receipted, ReceiptRow, SignedReceipt, Upload
 from gateway.flow.private import Private, seal_private
 from gateway.flow.queue_poison import Poison
 from gateway.flow.rooms import Rooms
 from gateway.flow.sealing import INLINE_CONTENT, keep_key
 from gateway.flow.taking import Taking
-from gateway.flow.witness import Judged, issue, kept
+from gateway.flow.witness import Judged, issue, kept, sending
 
 log = logging.getLogger("yizhan.inbound")
 
@@ -46,6 +46,7 @@ MAX_INLINE_ARRIVAL = 1024 * 1024  # what one request may carry beside its cover;
 WRITE_CHUNK = 1024 * 1024  # bytes gathered before a hop to the disk thread
 # What says something about this moment here and nothing about what came: no leaf, or a busy hour would fill the log.
 TRANSIENT = frozenset({"busy", "clock", "crl-stale", "directory-expired", "directory-unknown", "internal", "no-room", "too-many"})
+ANSWERS = frozenset({"ContentConsignment", "ContentConsignmentFailure"})  # what an offer is answered with; the rest follows
 VERIFY_WITHIN = 10.0  # seconds an answer may take after the last byte; then 202 and the peer asks again
 
 
@@ -79,6 +80,12 @@ class Inbound:
         if isinstance(answer, Receipted):  # else it has yet to be opened
             self._poison.arrival_passed(cover)
         return answer
+
+    async def repeated(self, peer: str, cover: bytes) -> None:
+        """A cover that was answered from memory, byte for byte as before: its sender may have lost what was stated since, too."""
+        transmittal = Transmittal.from_bytes(Cover.from_bytes(cover).transmittal)
+        key = arrival_key(transmittal.id, transmittal.sender.org)
+        await self._bring_again(key, peer, await self._rooms.ledger.receipts("in", key), self._rooms.clock.now())
 
     async def offset(self, peer: str, exchange: str, transmittal_digest: str) -> int:
         """How far an upload has come. An upload belongs to (peer, transmittal digest); to anyone else it does not exist."""
@@ -252,15 +259,23 @@ class Inbound:
             return await self._contradicted(examined, row, now)
         if any(passage.state is State.HELD for passage in row.passages):
             return Pending(state="held", offset=0)
-        return Receipted(receipts=await self._answered_then(row))
+        return Receipted(receipts=await self._answered_then(row, now))
 
-    async def _answered_then(self, row: ExchangeRow) -> tuple[SignedReceipt, ...]:
-        """The receipt bytes given when it first came, whatever happened since."""
+    async def _answered_then(self, row: ExchangeRow, now: datetime) -> tuple[SignedReceipt, ...]:
+        """The receipt bytes given when it first came. What was stated since is brought again: who asks may have lost more than one answer."""
+        receipts = await self._rooms.ledger.receipts("in", row.key)
+        await self._bring_again(row.key, row.sender_gateway, receipts, now)
         first: dict[str, SignedReceipt] = {}
-        for receipt in await self._rooms.ledger.receipts("in", row.key):
-            if receipt.event in ("ContentConsignment", "ContentConsignmentFailure"):
+        for receipt in receipts:
+            if receipt.event in ANSWERS:
                 first.setdefault(receipt.recipient, SignedReceipt(body=receipt.body, signature=receipt.signature))
         return tuple(first.values())
+
+    async def _bring_again(self, key: str, peer: str, receipts: Sequence[ReceiptRow], now: datetime) -> None:
+        later = [sending(key, peer, receipt.digest, now) for receipt in receipts if receipt.event not in ANSWERS]
+        if later:
+            await self._rooms.record(Step(changes=tuple(Schedule(work=work) for work in later)))
+            self._rooms.agenda.add_all(later)
 
     async def _contradicted(self, examined: Examined, row: ExchangeRow, now: datetime) -> Answer:
         """Another transmittal under a key already signed for: refused, both digests in the log, alarm."""

@@ -174,7 +174,7 @@ class OfficeSystem(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """A step is durable: the indices of its leaves and the tree size of the checkpoint that covers them."""
+    """A step is durable: the places of its leaves and the tree size of the checkpoint that covers them."""
 
     leaves: tuple[int, ...]
     tree_size: int
@@ -269,7 +269,8 @@ class WaitingRow:
 class CheckpointRow:
     """A signed head of the audit log. ``token``: RFC 3161 over the note, where one came."""
 
-    size: int
+    place: int  # which one; above the places of all leaves it covers
+    size: int  # of the tree it is about
     note: bytes
     token: bytes | None
 
@@ -337,17 +338,17 @@ class Ledger(Protocol):
     async def kept(self, shelf: str, name: str) -> bytes | None: ...
     async def remembered(self, name: str) -> str | None: ...
     async def leaves(self, exchange: str) -> tuple[tuple[int, bytes], ...]:
-        """Index and exact bytes of every leaf about the exchange, in order."""
+        """Place and exact bytes of every leaf about the exchange, in order."""
         ...
 
-    async def leaf(self, index: int) -> bytes | None: ...
+    async def leaf(self, place: int) -> bytes | None: ...
     async def latest_checkpoint(self) -> CheckpointRow | None: ...
-    async def checkpoint_over(self, index: int) -> CheckpointRow | None:
-        """The first checkpoint with a token above that leaf, else the first checkpoint above it."""
+    async def checkpoint_over(self, place: int) -> CheckpointRow | None:
+        """The first checkpoint of its log with a token above that leaf, else the first one above it."""
         ...
 
-    async def proof(self, index: int, checkpoint: CheckpointRow) -> bytes:
-        """A C2SP tlog-proof that the leaf stands below that checkpoint."""
+    async def proof(self, place: int, checkpoint: CheckpointRow) -> bytes:
+        """A C2SP tlog-proof that the leaf stands below that checkpoint of its log."""
         ...
 
 
@@ -372,6 +373,7 @@ class Blobs(Protocol):
         ...
 
     def read(self, name: str, offset: int = 0) -> Iterator[bytes]: ...
+    def has(self, name: str) -> bool: ...
     def remove(self, name: str) -> None: ...
     def older_than(self, seconds: float) -> Iterator[str]:
         """Names of blobs that have had their name for longer than that, by the file system's own clock."""
@@ -509,6 +511,10 @@ class Arrivals(Protocol):
 
     async def offer(self, peer: str, cover: bytes, content: bytes | None) -> Answer:
         """A cover, with the whole ciphertext when it came in the same request."""
+        ...
+
+    async def repeated(self, peer: str, cover: bytes) -> None:
+        """A cover was answered once more with the bytes it was answered with before."""
         ...
 
     async def offset(self, peer: str, exchange: str, transmittal_digest: str) -> int: ...

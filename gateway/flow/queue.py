@@ -20,7 +20,7 @@ from gateway.core.leaf import Actor, Leaf, LeafKind
 from gateway.core.step import Advance, Change, Finish, Schedule, Step, Work
 from gateway.core.transmittal import Transmittal
 from gateway.core.urgency import urgency_named
-from gateway.flow.accounts import Accounts
+from gateway.flow.accounts import OPERATORS, Accounts
 from gateway.flow.delivering import IN_FLIGHT, Delivering, Presumption
 from gateway.flow.leaves import Leaves
 from gateway.flow.office import Desk
@@ -92,7 +92,7 @@ class Queue:
         self._delivering = delivering
         self._forget = forget  # the copy of an offer that will not be sealed
         self._leaves = Leaves(rooms.standing)
-        self._accounts = Accounts(rooms, of="operators")
+        self._accounts = Accounts(rooms, of=OPERATORS)
 
     async def act(self, request: Request, operator: Operator) -> Outcome:
         """Carry it out. Raises BadInput with the reasons where nothing of it can be done."""

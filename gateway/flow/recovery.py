@@ -42,7 +42,7 @@ async def look(rooms: Rooms) -> Found:
     """What there is."""
     checkpoint = await rooms.ledger.latest_checkpoint()
     size = checkpoint.size if checkpoint is not None else 0
-    newest = await rooms.ledger.leaf(size - 1) if size else None
+    newest = await rooms.ledger.leaf(checkpoint.place - 1) if checkpoint is not None else None
     return Found(
         leaves=size,
         orderly=newest is None or Leaf.from_bytes(newest).kind is LeafKind.STOPPED,

@@ -40,7 +40,7 @@ class Watching:
         self._delivering = delivering
         self._handover = handover
         self._leaves = Leaves(rooms.standing)
-        self._stamped_size = -1
+        self._stamped = -1
 
     async def attempt(self, what: str, act: Callable[[], Awaitable[object]]) -> bool:
         """Run one pass; failures are logged, never fatal: what our own code fails at about one exchange ends nobody's day."""
@@ -67,9 +67,9 @@ class Watching:
         token = await self._confirm(first, over)
         if rooms.guard.good(rooms.clock.now(), rooms.clock.monotonic()):
             rooms.agenda.is_back(AUTHORITY)
-        if checkpoint is not None and checkpoint.size != self._stamped_size:
-            await rooms.record(Step(changes=(Keep(shelf="token", name=str(checkpoint.size), body=token),)))
-            self._stamped_size = checkpoint.size
+        if checkpoint is not None and checkpoint.place != self._stamped:
+            await rooms.record(Step(changes=(Keep(shelf="token", name=str(checkpoint.place), body=token),)))
+            self._stamped = checkpoint.place
 
     async def _confirm(self, suite_id: str, over: bytes) -> bytes:
         """A believed token over these bytes, which confirms our clock. Raises Unreachable, Unverified, Malformed, CrlStale."""
@@ -99,7 +99,7 @@ class Watching:
                 degraded.forget()
 
     async def _look_at_newest_leaf(self, checkpoint: CheckpointRow | None) -> None:
-        newest = await self._rooms.ledger.leaf(checkpoint.size - 1) if checkpoint is not None else None
+        newest = await self._rooms.ledger.leaf(checkpoint.place - 1) if checkpoint is not None else None
         if newest is not None:
             self._rooms.guard.saw_leaf(parse_time(Leaf.from_bytes(newest).at))
 

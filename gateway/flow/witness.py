@@ -22,7 +22,7 @@ from gateway.core.exchange import Direction
 from gateway.core.ids import uuid7
 from gateway.core.keys import exchange_key
 from gateway.core.receipt import EventName, Issuer, OtherExchange, Receipt, ReceiptReason, entitled
-from gateway.core.step import KeepReceipt
+from gateway.core.step import KeepReceipt, Work
 from gateway.core.transmittal import Transmittal
 from gateway.flow.ports import SignedReceipt
 from gateway.flow.standing import Standing
@@ -130,3 +130,10 @@ def kept(judged: Judged, direction: Direction, at: datetime, *, sender_org: str 
 def parse(signed: SignedReceipt) -> Receipt:
     """The receipt those bytes spell. Raises Malformed."""
     return Receipt.from_bytes(signed.body)
+
+
+def sending(key: str, peer: str, digest: str, at: datetime) -> Work:
+    """The work that brings a receipt about an arrival to the gateway it came from."""
+    return Work(
+        key=f"send-receipt:in:{key}:{digest}", kind="send-receipt", direction="in", exchange=key, due=at, peer=peer, detail=digest.encode()
+    )

@@ -252,6 +252,7 @@ class PeerServer:
             frame = self._repeats.answered(name)
             if frame is not None:
                 await self._pause(peer, "repeats", 1)
+                await self._arrivals.repeated(peer, cover)
                 return answer(200, frame, RECEIPTS_TYPE)
             await self._pause(peer, "exchanges", 1)
             async with self._turn(peer):

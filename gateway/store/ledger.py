@@ -20,6 +20,7 @@ from gateway.core.step import StoredContent, Work
 from gateway.flow.desk import Desk
 from gateway.flow.ports import CheckpointRow, ExchangeRow, PassageRow, ReceiptRow, WaitingRow
 from gateway.store import schema
+from gateway.store.epochs import epoch_of, index_of, last_place
 from gateway.store.proofs import StoredTree
 from gateway.store.questions import Questions
 from gateway.store.schema import from_micros, to_micros
@@ -55,7 +56,6 @@ class Ledger:
         self._transaction = transactions(self._connection.dialect, self._cursor, read_only=True)
         self._ask = Questions(self._connection.dialect)
         self._waiting = WaitingQuestions(self._connection.dialect)
-        self._tree = StoredTree(self._cursor, self._connection.dialect)
         self._desk: Desk[Asked | Read, Any] = Desk("ledger", self._serve, ceiling=MAX_BATCH)
 
     def close(self) -> None:
@@ -182,25 +182,33 @@ class Ledger:
     # ---- the log
 
     async def leaves(self, exchange: str) -> tuple[tuple[int, bytes], ...]:
-        """Index and exact bytes of every leaf about the exchange, in either direction, in order."""
+        """Place and exact bytes of every leaf about the exchange, in either direction, in order."""
         return tuple(await self._rows(self._ask.leaves, exchange))
 
-    async def leaf(self, index: int) -> bytes | None:
+    async def leaf(self, place: int) -> bytes | None:
         """The exact bytes of one leaf."""
-        return await self._value(self._ask.leaf, index)  # type: ignore[no-any-return]
+        return await self._value(self._ask.leaf, place)  # type: ignore[no-any-return]
 
     async def latest_checkpoint(self) -> CheckpointRow | None:
         """The newest one; None while the log is empty."""
         return _checkpoint(await self._rows(self._ask.latest))
 
-    async def checkpoint_over(self, index: int) -> CheckpointRow | None:
-        """The first checkpoint with a token above that leaf, else the first checkpoint above it."""
-        with_token = _checkpoint(await self._rows(self._ask.above_with_token, index))
-        return with_token or _checkpoint(await self._rows(self._ask.above, index))
+    async def checkpoint_over(self, place: int) -> CheckpointRow | None:
+        """The first checkpoint of its log with a token above that leaf, else the first one above it."""
+        end = last_place(place)
+        with_token = _checkpoint(await self._rows(self._ask.above_with_token, place, end))
+        return with_token or _checkpoint(await self._rows(self._ask.above, place, end))
 
-    async def proof(self, index: int, checkpoint: CheckpointRow) -> bytes:
-        """A C2SP tlog-proof that the leaf stands below that checkpoint. Raises ValueError for a leaf above it, TreeDamaged."""
-        return await self._desk.ask(lambda: self._tree.tlog_proof(index, checkpoint.size, checkpoint.note))  # type: ignore[no-any-return]
+    async def proof(self, place: int, checkpoint: CheckpointRow) -> bytes:
+        """A C2SP tlog-proof that the leaf stands below that checkpoint of its log. Raises ValueError for a leaf above it, TreeDamaged."""
+        if epoch_of(place) != epoch_of(checkpoint.place - 1):
+            raise ValueError("a leaf and a checkpoint of two logs")
+
+        def prove() -> bytes:
+            tree = StoredTree(self._cursor, self._connection.dialect, epoch_of(place))
+            return tree.tlog_proof(index_of(place), checkpoint.size, checkpoint.note)
+
+        return await self._desk.ask(prove)  # type: ignore[no-any-return]
 
     # ---- the reader thread
 
@@ -293,5 +301,5 @@ def _receipt_row(row: Row) -> ReceiptRow:
 def _checkpoint(rows: list[Row]) -> CheckpointRow | None:
     if not rows:
         return None
-    size, note, token = rows[0]
-    return CheckpointRow(size=size, note=note, token=token)
+    place, note, token = rows[0]
+    return CheckpointRow(place=place, size=index_of(place - 1) + 1, note=note, token=token)

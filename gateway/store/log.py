@@ -18,9 +18,10 @@ from sqlalchemy import Connection, func, select
 from crypto.errors import Malformed, YizhanError
 from crypto.merkle import Frontier, leaf_hash, root_from
 from crypto.notes import Checkpoint, LogKey, make_checkpoint, open_checkpoint
-from gateway.core.errors import JournalStopped
+from gateway.core.errors import JournalStopped, LogBehind
 from gateway.core.leaf import Leaf
 from gateway.store import schema
+from gateway.store.epochs import epoch_of, first_place
 from gateway.store.mark import Mark, MarkFile, read_mark
 from gateway.store.proofs import STORED_LEVEL, StoredTree, TreeDamaged
 from gateway.store.spelling import spell
@@ -30,13 +31,15 @@ from gateway.store.statements import Row
 class Page:
     """The leaves of one batch, numbered and spelled; no hash is taken before all of its members have succeeded."""
 
-    def __init__(self, first: int, last_at: str) -> None:
+    def __init__(self, size: int, first: int, last_at: str) -> None:
+        """Leaves go on behind a tree of ``size``, whose first leaf has the place ``first``."""
         self.rows: list[Row] = []  # of table leaves
-        self._first = first
+        self._before = size
+        self._first = first + size
         self._moments = [last_at]
 
     def add(self, leaves: Sequence[Leaf]) -> tuple[tuple[int, ...], dict[str, int]]:
-        """Number the leaves of one member: their indices, and which of them is about which object."""
+        """Number the leaves of one member: their places, and which of them is about which object."""
         indices: list[int] = []
         objects: dict[str, int] = {}
         for leaf in leaves:
@@ -61,7 +64,7 @@ class Page:
     @property
     def size(self) -> int:
         """The size of the tree once this page is in it."""
-        return self._first + len(self.rows)
+        return self._before + len(self.rows)
 
     def _not_before(self, leaf: Leaf) -> Leaf:
         """Time in the log never goes back, whatever clock or thread the leaf comes from."""
@@ -76,6 +79,7 @@ class AuditLog:
     def __init__(self, key: LogKey, origin: str, mark: Path) -> None:
         self._key = key
         self._origin = origin
+        self._first = 0  # place of its first leaf
         self._mark_path = mark
         self._mark: MarkFile | None = None
         self._frontier = Frontier.empty()
@@ -99,41 +103,45 @@ class AuditLog:
         3. The mark is not ahead of it, and names a root this tree went through.
         """
         try:
-            self._restore(connection, StoredTree(cursor, connection.dialect))
+            self._restore(connection, cursor)
         except (TreeDamaged, Malformed) as error:
             raise JournalStopped(f"the log in the database is damaged ({error}): run audit verify") from error
 
-    def _restore(self, connection: Connection, tree: StoredTree) -> None:
-        self._check_origin(connection)
+    def _restore(self, connection: Connection, cursor: Any) -> None:
+        epoch = self._find_epoch(connection)
+        self._first = first_place(epoch)
+        tree = StoredTree(cursor, connection.dialect, epoch)
         self._read(connection, tree)
         self._check_mark(tree)
         self._mark = MarkFile(self._mark_path, Mark(origin=self._origin, size=self.size, root=self._root))
 
     def _read(self, connection: Connection, tree: StoredTree) -> None:
-        size = connection.scalar(select(func.coalesce(func.max(schema.leaves.c.idx) + 1, 0))) or 0
+        newest = connection.scalar(select(func.max(schema.leaves.c.idx)))
+        size = 0 if newest is None else max(0, newest + 1 - self._first)
         self._frontier = _frontier(tree, size)
         self._root = self._frontier.root()
         self._check_checkpoint(connection)
         if size:
-            self._last_at = Leaf.from_bytes(tree.leaves(size - 1, size)[0]).at
+            self._last_at = Leaf.from_bytes(tree.leaves(size - 1, size)[0]).at  # in a new log: its first leaf, which looked back
 
     def read_again(self, connection: Connection, cursor: Any) -> None:
         """Discard the tree in memory for the one in the database. Raises JournalStopped, TreeDamaged, Malformed."""
-        self._read(connection, StoredTree(cursor, connection.dialect))
+        self._read(connection, StoredTree(cursor, connection.dialect, epoch_of(self._first)))
 
     def page(self) -> Page:
         """A page for the next batch."""
-        return Page(self.size, self._last_at)
+        return Page(self.size, self._first, self._last_at)
 
     def bind(self, page: Page) -> tuple[list[Row], Row]:
         """Hash a finished page into the tree: the rows of ``nodes`` and the row of ``checkpoints``. From here only COMMIT or stop."""
         nodes: list[Row] = []
         for _, _, body in page.rows:
-            nodes += [(level, index, node) for level, index, node in self._frontier.append(leaf_hash(body)) if level >= STORED_LEVEL]
+            completed = self._frontier.append(leaf_hash(body))
+            nodes += [(level, index + (self._first >> level), node) for level, index, node in completed if level >= STORED_LEVEL]
         self._last_at = page.last_at
         self._root = self._frontier.root()
         checkpoint = Checkpoint(origin=self._origin, size=self.size, root=self._root)
-        return nodes, (self.size, make_checkpoint(checkpoint, self._key), None)
+        return nodes, (self._first + self.size, make_checkpoint(checkpoint, self._key), None)
 
     def committed(self) -> None:
         """What was bound is durable: move the mark."""
@@ -148,15 +156,19 @@ class AuditLog:
         if self._mark is not None:
             self._mark.close()
 
-    def _check_origin(self, connection: Connection) -> None:
-        there = connection.scalar(select(schema.origins.c.origin))
-        if there is None:
-            connection.execute(schema.origins.insert().values(origin=self._origin))
-        elif there != self._origin:
+    def _find_epoch(self, connection: Connection) -> int:
+        newest = newest_origin(connection)
+        if newest is None:
+            connection.execute(schema.origins.insert().values(epoch=1, origin=self._origin))
+            return 1
+        epoch, there = newest
+        if there != self._origin:
             raise JournalStopped(f"the database holds the log {there}, not {self._origin}", found=there, expected=self._origin)
+        return epoch
 
     def _check_checkpoint(self, connection: Connection) -> None:
-        last = connection.scalar(select(schema.checkpoints.c.note).order_by(schema.checkpoints.c.size.desc()).limit(1))
+        ours = schema.checkpoints.c.size > self._first
+        last = connection.scalar(select(schema.checkpoints.c.note).where(ours).order_by(schema.checkpoints.c.size.desc()).limit(1))
         if last is None:
             if self.size:
                 raise JournalStopped(f"{self.size} leaves and no checkpoint: run audit verify", size=self.size)
@@ -180,15 +192,22 @@ class AuditLog:
                     f"the log has {self.size} leaves and its mark {self._mark_path.name} is gone: a person must look", size=self.size
                 )
             return
-        if mark.origin != self._origin or mark.size > self.size:
-            raise JournalStopped(
-                f"the log is behind its mark ({self.size} of {mark.size} leaves of {mark.origin}): this database was put back from an older "
-                "copy and is never appended to; put back the newest one, or a person opens a new epoch",
+        if mark.origin != self._origin:
+            raise JournalStopped(f"the mark is of the log {mark.origin}, not of {self._origin}: a person must look", mark=mark.origin)
+        if mark.size > self.size:
+            raise LogBehind(
+                f"{self.size} of {mark.size} leaves of {mark.origin} are there: an older copy, never appended to",
                 size=self.size,
                 mark=mark.size,
             )
         if root_from(mark.size, tree.hash_at) != mark.root:
             raise JournalStopped(f"the log had another root at {mark.size} leaves than its mark says: run audit verify", mark=mark.size)
+
+
+def newest_origin(connection: Connection) -> tuple[int, str] | None:
+    """Epoch and origin of the log the database goes on with; None for a database without any."""
+    row = connection.execute(select(schema.origins).order_by(schema.origins.c.epoch.desc()).limit(1)).first()
+    return (row.epoch, row.origin) if row is not None else None
 
 
 def _frontier(tree: StoredTree, size: int) -> Frontier:

@@ -14,6 +14,7 @@ from crypto.errors import LocalError
 from crypto.merkle import Frontier, inclusion_proof, leaf_hash
 from crypto.notes import tlog_proof
 from gateway.store import schema
+from gateway.store.epochs import first_place
 from gateway.store.statements import text_of
 
 STORED_LEVEL = 4  # 16 leaves: one stored hash for eight leaves in all, instead of one for each
@@ -26,10 +27,11 @@ class TreeDamaged(LocalError):
 
 
 class StoredTree:
-    """The tree as the database holds it, through one cursor."""
+    """The tree of one epoch as the database holds it, through one cursor. Indices count from the beginning of that log."""
 
-    def __init__(self, cursor: Any, dialect: Dialect) -> None:
+    def __init__(self, cursor: Any, dialect: Dialect, epoch: int) -> None:
         self._cursor = cursor
+        self._first = first_place(epoch)
         nodes, leaves = schema.nodes, schema.leaves
         one = (nodes.c.level == bindparam("level_")) & (nodes.c.idx == bindparam("idx_"))
         self._node = text_of(select(nodes.c.hash).where(one), dialect)
@@ -39,7 +41,7 @@ class StoredTree:
     def hash_at(self, level: int, index: int) -> bytes:
         """The hash of complete subtree ``index`` of 2^level leaves. Raises TreeDamaged."""
         if level >= STORED_LEVEL:
-            row = self._cursor.execute(self._node, (level, index)).fetchone()
+            row = self._cursor.execute(self._node, (level, index + (self._first >> level))).fetchone()
             if row is None:
                 raise TreeDamaged(f"subtree {index} of level {level} is missing", level=level, index=index)
             return bytes(row[0])
@@ -50,7 +52,7 @@ class StoredTree:
 
     def leaves(self, first: int, end: int) -> list[bytes]:
         """The leaves from ``first`` up to but not including ``end``. Raises TreeDamaged when one is missing."""
-        bodies = [bytes(body) for (body,) in self._cursor.execute(self._leaves, (first, end)).fetchall()]
+        bodies = [bytes(body) for (body,) in self._cursor.execute(self._leaves, (self._first + first, self._first + end)).fetchall()]
         if len(bodies) != end - first:
             raise TreeDamaged(f"of leaves {first} to {end - 1} only {len(bodies)} are there", first=first, end=end)
         return bodies

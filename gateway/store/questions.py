@@ -69,7 +69,8 @@ class Questions:
         self.leaves = self._text(select(leaves.c.idx, leaves.c.body).where(same(leaves, "exchange")).order_by(leaves.c.idx))
         self.leaf = self._text(select(leaves.c.body).where(same(leaves, "idx")))
         self.latest = self._text(_first(select(checkpoints).order_by(checkpoints.c.size.desc()), _ONE))
-        above = select(checkpoints).where(checkpoints.c.size > bindparam("index_")).order_by(checkpoints.c.size)
+        within = (checkpoints.c.size > bindparam("place_")) & (checkpoints.c.size <= bindparam("last_"))
+        above = select(checkpoints).where(within).order_by(checkpoints.c.size)
         self.above = self._text(_first(above, _ONE))
         self.above_with_token = self._text(_first(above.where(checkpoints.c.token.is_not(None)), _ONE))
         self._expired: dict[tuple[int, int], str] = {}

@@ -223,7 +223,12 @@ remembered = Table("remembered", metadata, Column("name", Text, primary_key=True
 
 # The audit log: its one origin, its leaves, the hashes of complete subtrees from log.STORED_LEVEL up, and a checkpoint for every commit
 # that added leaves.
-origins = Table("origins", metadata, Column("origin", Text, primary_key=True))
+origins = Table(
+    "origins",
+    metadata,
+    Column("epoch", Integer, primary_key=True, autoincrement=False),  # counted from 1; what a place is made of (epochs.py)
+    Column("origin", Text, nullable=False, unique=True),
+)
 
 leaves = Table(
     "leaves",

@@ -113,6 +113,9 @@ class MemoryArrivals:
             raise ProblemError("not-found", "no such upload of this peer", retryable=False)
         return growing
 
+    async def repeated(self, peer: str, cover: bytes) -> None:
+        pass
+
     async def offset(self, peer: str, exchange: str, transmittal_digest: str) -> int:
         return len(self._upload(peer, exchange, transmittal_digest).data)
 

@@ -222,7 +222,7 @@ async def test_work_is_replaced_and_finished_by_key(store, journal):
     await journal.record(Step(changes=(Schedule(work=work("deliver", paper.id, detail=b"2", attempts=3)),)))
     key = f"deliver:out:{paper.id}"
     await journal.record(Step(changes=(Finish(key=key, detail=b"1"),)))
-    assert [row[7:] for row in rows(store, "work")] == [(3, b"2")]
+    assert [row[7:9] for row in rows(store, "work")] == [(3, b"2")]
     await journal.record(Step(changes=(Finish(key=key, detail=b"2"),)))
     await journal.record(Step(changes=(Finish(key=key),)))
     assert rows(store, "work") == []
@@ -413,7 +413,7 @@ async def test_a_database_behind_its_mark_is_never_appended_to(store):
     await journal.record(Paper().take())
     journal.close()
     store.database.write_bytes(copy)
-    with pytest.raises(JournalStopped, match="behind its mark") as caught:
+    with pytest.raises(JournalStopped, match="an older copy") as caught:
         store.journal()
     assert (caught.value.size, caught.value.mark) == (1, 2)
     assert len(rows(store, "leaves")) == 1

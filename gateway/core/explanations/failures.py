@@ -114,6 +114,12 @@ FAILURES: dict[str, Text] = {
         fix="Check the disk, then start the gateway again; nothing acknowledged was lost.",
         fix_zh="请检查磁盘后重新启动网关；已确认的内容没有丢失。",
     ),
+    "log-behind": Text(
+        zh="日志落后于标记：已签署的比现有的多，数据库是旧的备份",
+        en="the log is behind its mark: more was signed than is there; this database is an older copy",
+        fix="Put back the newest database. If there is none: `yizhan audit new-log --home DIR --reason restored`.",
+        fix_zh="请放回最新的数据库；没有时运行 `yizhan audit new-log --home DIR --reason restored`。",
+    ),
     "no-room": Text(
         zh="磁盘空间不足",
         en="there is not enough disk room",

@@ -23,6 +23,12 @@ TOOLS: dict[str, Text] = {
         fix="Run `yizhan serve --home DIR` once.",
         fix_zh="请先运行一次 `yizhan serve --home DIR`。",
     ),
+    "cli/log-is-whole": Text(
+        zh="日志 {origin} 完好（{size} 项），无须另起",
+        en="the log {origin} is whole ({size} leaves): there is nothing to give up",
+        fix="Start the gateway as usual.",
+        fix_zh="请照常启动网关。",
+    ),
     "cli/unknown-exchange": Text(
         zh="本机没有交换 {exchange}",
         en="there is no exchange {exchange} here",
