@@ -83,13 +83,14 @@ def test_a_start_without_room_waits_for_it(tmp_path):
 async def test_a_disk_filled_to_the_last_byte_costs_nothing(tmp_path):
     """Over and over: the batch that found no room never was, and the next one with room is numbered as if nothing had been."""
     (tmp_path / "disk").mkdir()
-    with small_disk(tmp_path / "disk", 3 * MIB):
+    turns = rounds(6, 200)
+    with small_disk(tmp_path / "disk", (3 + turns // 2) * MIB):  # what is kept stays, and grows
         store = Store(folder=tmp_path / "disk" / "home")
         store.folder.mkdir(exist_ok=True)
         journal = store.journal(min_free=0)
         kept: list[str] = []
         refused = 0
-        for turn in range(rounds(6, 200)):
+        for turn in range(turns):
             with filled(tmp_path / "disk", (turn * 37 % 400 + 20) * 1024):
                 while True:
                     papers = [Paper(content=os.urandom(6_000)) for _ in range(turn % 3 + 1)]
