@@ -31,7 +31,7 @@ from gateway.flow.alone import Alone
 from gateway.flow.bulk import Heavy, size_note
 from gateway.flow.clockguard import ClockUntrusted
 from gateway.flow.leaves import Leaves, word
-from gateway.flow.opening import Examined, HeldBack, Opened, Refused, Warm, examine, open_content
+from gateway.flow.opening import Examined, HeldBack, Opened, Refused, Warm, damaged, examine, open_content
 from gateway.flow.ports import Answer, ExchangeRow, Pending, ReceiptAnswer, Receipted, ReceiptRow, SignedReceipt, Upload
 from gateway.flow.private import Private, seal_private
 from gateway.flow.queue_poison import Poison
@@ -229,7 +229,7 @@ class Inbound:
         try:
             cover = Cover.from_bytes(cover_bytes)
         except Malformed as error:
-            raise ProblemError("malformed", str(error), retryable=False) from error
+            raise damaged(error) from error
         examined = examine(cover, peer, self._rooms.standing, now)
         try:
             self._rooms.standing.check_signer(examined.suite, now, examined.transmittal.level)

@@ -126,7 +126,7 @@ def examine(cover: Cover, peer: str, standing: Standing, now: datetime) -> Exami
         transmittal = Transmittal.from_bytes(cover.transmittal)
         nro = SignedData.from_der(cover.nro)
     except Malformed as error:
-        raise ProblemError("malformed", str(error), retryable=False) from error
+        raise damaged(error, retryable=not _signed_as_it_is(cover, peer, standing.directory)) from error
     suite = suite_named(transmittal.suite)
     # 2. the TLS peer carries for the sender's gateway
     if peer != transmittal.sender.gateway:
@@ -232,6 +232,24 @@ def reopen(key: ContentKey, chunks: Iterator[bytes], manifest_digest: str, suite
     reader.finish()
     if ended is not None:
         yield ended
+
+
+def damaged(error: Malformed, *, retryable: bool = True) -> ProblemError:
+    """A cover that is none: whoever carried it may have bent it, so it is asked for again."""
+    return ProblemError("malformed", str(error), retryable=retryable, of="cover")
+
+
+def _signed_as_it_is(cover: Cover, peer: str, directory: Directory) -> bool:
+    """Whether somebody behind that gateway signed exactly these bytes: then no hop bent them, and they will never be of the format."""
+    try:
+        nro = SignedData.from_der(cover.nro)
+        served = directory.gateway(peer).organisations
+        if all(nro.certificate.fingerprint not in directory.signing_fingerprints(org, nro.suite) for org in served):
+            return False
+        nro.verify(cover.transmittal)
+    except RemoteError:
+        return False
+    return True
 
 
 def _check_parties(transmittal: Transmittal, cover: Cover, directory: Directory, standing: Standing, suite: Suite) -> None:

@@ -94,7 +94,9 @@ class Standing:
         """The directory a transmittal of that level was made under. Raises ProblemError: unknown here, or no longer in force."""
         known = self._known.get(ref.version)
         if known is not None and known.digest != ref.digest:
-            raise ProblemError("directory-forked", f"directory version {ref.version} is another one here", retryable=True, version=ref.version)
+            raise ProblemError(
+                "directory-forked", f"directory version {ref.version} is another one here", retryable=True, version=ref.version
+            )
         if known is None:
             raise ProblemError("directory-unknown", f"directory version {ref.version} is not here", retryable=True, version=ref.version)
         grace = self.policy.allowance(level).directory_grace

@@ -159,7 +159,7 @@ def is_failure(error: BaseException) -> bool:
     if word == "clock":  # ours, unless it was found in what came: then the times are among the facts
         return isinstance(error, ProblemError) and "now" in error.facts
     if word == "malformed" and isinstance(error, ProblemError) and error.retryable:
-        return False  # a line that broke in the middle of a body
+        return error.facts.get("of") == "cover"  # it came whole and is none; else a line that broke in the middle of a body
     return word in FAILURES
 
 

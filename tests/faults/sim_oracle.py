@@ -13,7 +13,8 @@ from gateway.core.exchange import TRANSITIONS, Direction, State
 from gateway.core.keys import id_of
 from gateway.core.leaf import Leaf
 from gateway.core.receipt import Receipt
-from gateway.core.step import Advance, KeepReceipt, KeepSealed, OpenExchange, Step
+from gateway.core.retry import MAX_ATTEMPTS
+from gateway.core.step import Advance, KeepReceipt, KeepSealed, OpenExchange, Schedule, Step, Work
 from gateway.flow.ports import ExchangeRow, Receipted, ReceiptRow, Status
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Oracle:
         self._handed: Counter[tuple[str, str]] = Counter()
         self._titles: Counter[tuple[str, str, str]] = Counter()
         self._numbers: dict[str, int] = {}
+        self._works: dict[tuple[str, str], dict[str, Work]] = {}  # deliveries, as last written down
 
     def short(self, exchange: str) -> str:
         """A name for people: exchanges by the order in which they were first seen."""
@@ -93,6 +95,8 @@ class Oracle:
         node = self._world[life.name.split("/")[0]]
         self.steps += 1
         for change in step.changes:
+            if isinstance(change, Schedule) and change.work.kind == "deliver":
+                self._works.setdefault((node.key, change.work.exchange), {})[change.work.key] = change.work
             if isinstance(change, OpenExchange):
                 self._opened(node, change)
             elif isinstance(change, KeepSealed):
@@ -131,9 +135,15 @@ class Oracle:
             self.fail(f"{key} went from {before} to {change.to}, outside the table")
         self._states[key] = change.to
         self._world.note(node, f"{change.direction} {self.short(change.exchange)} {before} -> {change.to}")
+        if change.direction == "out" and change.to is S.STUCK and not self._tried_enough(node, change):
+            self.fail(f"{key} is stuck before its attempts were used up: what a hop can do is no last word")
         expires = self._expires.get((node.key, change.direction, change.exchange))
         if change.to is S.EXPIRED and expires is not None and self._world.time.now() < expires - TIMELY:
             self.fail(f"{key} expired {expires - self._world.time.now()} before its end (clock off by {node.clock.skew})")
+
+    def _tried_enough(self, node: SimNode, change: Advance) -> bool:
+        works = [work for work in self._works.get((node.key, change.exchange), {}).values() if work.attempts]
+        return any(work.attempts + 1 >= MAX_ATTEMPTS for work in works)
 
     def _issued(self, node: SimNode, change: KeepReceipt) -> None:
         receipt = Receipt.from_bytes(change.body)

@@ -23,8 +23,9 @@ from gateway.core.directory import certificate_text
 from gateway.core.errors import ProblemError
 from gateway.core.transmittal import Transmittal
 from gateway.flow import sealing
+from gateway.flow.inbound import TRANSIENT
 from gateway.flow.standing import Standing
-from gateway.net.problems import PROBLEMS
+from gateway.net.problems import PROBLEMS, is_failure
 from tests.crypto.pki import make_pki
 from tests.flow.test_time import NO_ROUTE, PAIR, unreached
 from tests.flow.wire import Fault, flipped
@@ -100,6 +101,64 @@ async def test_one_bit_flipped_anywhere_in_the_cover(tmp_path, suite, samples):
             assert isinstance(word, str), f"bit {bit} was let through"
             words.add(word)
         assert {"malformed", "signature-invalid", "envelope-mismatch"} <= words
+        await stranger.then_the_true_one_passes()
+
+
+async def test_what_a_hop_may_have_bent_is_asked_for_again(tmp_path):
+    """A cover flipped, cut, lengthened or replaced anywhere: never a last word, for the true one may still come."""
+    async with World(tmp_path, keys=PAIR) as world:
+        stranger = await intercepted(world)
+        cover, read = stranger.cover, Cover.from_bytes(stranger.cover)
+        damaged = [flipped(cover, bit) for bit in positions(len(cover), random.Random(11), 60)]
+        damaged += [cover[:size] for size in range(0, len(cover), len(cover) // 20)]
+        damaged += [stranger.bent(transmittal=read.transmittal[:size]) for size in (0, 1, 200)]
+        damaged += [stranger.bent(nro=read.nro[:size]) for size in (0, 1, 200)]
+        damaged += [cover + b"\0", b"", stranger.bent(transmittal=b"{}"), stranger.bent(nro=b"\x30\0")]
+        words = set()
+        for bent in damaged:
+            with pytest.raises(ProblemError) as caught:
+                await stranger.finance.journey.inbound.offer(stranger.peer, bent, stranger.content)
+            assert caught.value.retryable, caught.value
+            words.add(word_of(caught.value))
+            assert is_failure(caught.value) or caught.value.problem in TRANSIENT, "and it counts against whoever sends such things"
+        assert "malformed" in words
+        await stranger.then_the_true_one_passes()
+
+
+@pytest.mark.parametrize("part", ["transmittal", "nro"])
+async def test_a_sender_goes_on_after_a_hop_cut_its_cover(tmp_path, part):
+    async with World(tmp_path, keys=PAIR) as world:
+        office = world["office"]
+
+        def cut(cover, content):
+            read = Cover.from_bytes(cover)
+            return replace(read, **{part: getattr(read, part)[:-7]}).to_bytes(), content
+
+        office.line.faults += [Fault(kind="edit", edit=cut)] * 2
+        exchange = await world.send()
+        await world.retry()
+        await world.retry()
+        assert [answer.problem for answer in office.line.answers[:2]] == ["malformed", "malformed"]
+        assert await office.state("out", exchange) == "DELIVERED"
+        assert not any(leaf.startswith("stuck") for leaf in await office.leaves(exchange))
+
+
+async def test_a_sender_that_signed_what_is_no_transmittal_hears_it_at_once(tmp_path):
+    """No hop makes a signature over other bytes: trying again would be in vain, and a person learns of it now."""
+    async with World(tmp_path, keys=PAIR) as world:
+        stranger = await intercepted(world)
+        office, body = (
+            world["office"],
+            Cover.from_bytes(stranger.cover).transmittal.replace(b'"v":"yizhan-transmittal/1"', b'"v":"yizhan-transmittal/9"'),
+        )
+        nro = sign_detached(body, office.signing.signer, at=world.time.now()).der
+        other = sign_detached(body, world["finance"].signing.signer, at=world.time.now()).der
+        for signature, retryable in ((nro, False), (other, True)):
+            with pytest.raises(ProblemError) as caught:
+                await stranger.finance.journey.inbound.offer(
+                    stranger.peer, stranger.bent(transmittal=body, nro=signature), stranger.content
+                )
+            assert (caught.value.problem, caught.value.retryable) == ("malformed", retryable)
         await stranger.then_the_true_one_passes()
 
 
