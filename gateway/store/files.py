@@ -175,6 +175,10 @@ class Headroom:
         with self._lock:
             return disk.f_bavail * disk.f_frsize - self._promised
 
+    def room(self) -> int:
+        """The same less the head-room: what a writer could be promised; 0 when the disk is below it."""
+        return max(0, self.free() - self._min_free)
+
     def promise(self, size: int) -> None:
         """Set ``size`` bytes aside for a writer. Raises NoRoom."""
         with self._lock:

@@ -4,6 +4,9 @@ An upload is three files named by the digest of its key: ``.cover`` (key, size a
 ciphertext so far) and ``.offset`` (how much of it is known to be on disk). The offset is written after the sync it speaks of and is not
 synced itself: a power cut may leave it behind the truth, never ahead of it, and what stands behind it is cut off on opening. The cover
 comes last: its folder is synced with it, so that what has a cover has the other two.
+
+Room is set aside for the whole of an upload when it begins, as long as it is within its peer's share: to announce costs nothing, and who
+only announces must not turn others away. Beyond its share the whole must fit when it begins, and room is set aside as bytes come.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from gateway.store.files import cut, make_folder, open_for_change, remove, sync,
 
 MAX_OPEN = 256  # DoS: one file handle each, whoever asks
 MAX_OPEN_A_PEER = 16  # DoS: one peer may not take them all
+MAX_SHARE_A_PEER = 0.5  # DoS: of the room beyond the head-room, what one peer's announcements may set aside; the rest is for the others
+STEP = 16 * 1024 * 1024  # set aside at a time beyond the share: one look at the disk for so many bytes
 SYNC_EVERY = 16 * 1024 * 1024  # what a kill may cost on the wire; a gigabyte then waits for the disk 64 times
 
 _OFFSET_DIGITS = 20
@@ -41,11 +46,12 @@ class _Cover(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class UploadFile:
     """One open upload. Not for two threads at once: the flow lets one request at a time append."""
 
-    def __init__(self, uploads: FolderUploads, stem: str, meta: _Cover, durable: int) -> None:
+    def __init__(self, uploads: FolderUploads, stem: str, meta: _Cover, durable: int, promised: int) -> None:
         self.key = meta.key
         self.cover = meta.cover
         self.size = meta.size
         self.offset = durable
+        self.promised = promised  # bytes set aside from ``offset`` on
         self._uploads = uploads
         self._stem = stem
         self._synced = durable
@@ -64,9 +70,11 @@ class UploadFile:
         """Append at ``offset``; synced now and then on the way. Raises Malformed beyond the announced size, NoRoom, JournalStopped."""
         if self.offset + len(data) > self.size:
             raise Malformed(f"an upload of {self.size} bytes goes on beyond them", size=self.size)
+        self._set_aside(len(data))
         with telling(self._uploads.blobs.failed):
             write_at(self._descriptor, self.offset, data, self._path)  # an attempt that found no room may have left bytes there
         self.offset += len(data)
+        self.promised -= len(data)
         self._uploads.blobs.headroom.settle(len(data))
         if self.offset - self._synced >= SYNC_EVERY:
             self.sync()
@@ -85,7 +93,8 @@ class UploadFile:
             self._note_offset(0)  # durably, and before the bytes go: the offset is never ahead of them
             sync(self._offset_descriptor)
             cut(self._descriptor, 0, self._path)
-        self._uploads.blobs.headroom.settle(-self.offset)
+        self._uploads.blobs.headroom.settle(-self.offset)  # the very room it gave back
+        self.promised += self.offset
         self.offset = 0
 
     def read(self) -> Iterator[bytes]:
@@ -121,8 +130,16 @@ class UploadFile:
         os.close(self._descriptor)
         os.close(self._offset_descriptor)
         self._descriptor = -1
-        self._uploads.forget(self.key, self.size - self.offset)
+        self._uploads.forget(self.key, self.promised)
+        self.promised = 0
         return True
+
+    def _set_aside(self, size: int) -> None:
+        """Room for the next bytes, where it was not there from the beginning. Raises NoRoom."""
+        if size > self.promised:
+            more = min(max(size, STEP), self.size - self.offset) - self.promised
+            self._uploads.blobs.headroom.promise(more)
+            self.promised += more
 
     def _note_offset(self, offset: int) -> None:
         write_at(self._offset_descriptor, 0, b"%0*d" % (_OFFSET_DIGITS, offset), self._offset_path)
@@ -164,11 +181,14 @@ class FolderUploads:
                 before.discard()
             self._check_count(key)
             meta = _Cover(v="yizhan-upload/1", key=key, size=size, cover=cover)
-            self.blobs.headroom.promise(size)
+            self.blobs.headroom.check(size)
+            promised = min(size, self._share(key))
+            self.blobs.headroom.promise(promised)
             try:
-                upload = UploadFile(self, _stem(key), meta, 0)  # its files first: one sync of the folder makes all three names durable
+                # its files first: one sync of the folder makes all three names durable
+                upload = UploadFile(self, _stem(key), meta, 0, promised)
             except BaseException:
-                self.blobs.headroom.settle(size)
+                self.blobs.headroom.settle(promised)
                 raise
             try:
                 with telling(self.blobs.failed):
@@ -207,20 +227,27 @@ class FolderUploads:
         if len(self._open) >= self._max_open or of_peer >= self._max_open_a_peer:
             raise TooManyUploads(f"{of_peer} uploads of {peer or 'this peer'} are open, {len(self._open)} in all", peer=peer)
 
+    def _share(self, key: str) -> int:
+        """What may still be set aside for announcements of that peer."""
+        peer = self._peer_of(key)
+        held = sum(other.promised for other in self._open.values() if self._peer_of(other.key) == peer)
+        return max(0, int((self.blobs.headroom.room() + held) * MAX_SHARE_A_PEER) - held)
+
     def _recover(self) -> None:
         """Open what a previous process left; parts without a readable cover are nobody's."""
         covers = {path.stem: path for path in self.folder.glob("*.cover")}
         for path in self.folder.iterdir():
             if path.stem not in covers or path.suffix not in {".cover", ".part", ".offset"}:
                 remove(path)
-        for stem, path in covers.items():
+        for stem, path in sorted(covers.items(), key=lambda cover: cover[1].stat().st_mtime):  # who came first had room set aside first
             if not (self.folder / f"{stem}.part").exists():
                 self.remove(stem)  # it became a blob, or never began
                 continue
             meta = msgspec.msgpack.decode(path.read_bytes(), type=_Cover)
-            upload = UploadFile(self, stem, meta, self._durable(stem))
-            self.blobs.headroom.settle(-(upload.size - upload.offset))  # promised already, before the restart
-            self._open[meta.key] = upload
+            durable = self._durable(stem)
+            promised = min(meta.size - durable, self._share(meta.key))
+            self._open[meta.key] = UploadFile(self, stem, meta, durable, promised)
+            self.blobs.headroom.settle(-promised)  # promised already, before the restart
         sync_folder(self.folder)
 
     def _durable(self, stem: str) -> int:

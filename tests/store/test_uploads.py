@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -129,6 +130,63 @@ def test_room_is_set_aside_before_the_first_byte_and_again_after_a_restart(tmp_p
     assert again is not None
     again.discard()
     restarted.begin("gw-b/1", b"", size).discard()
+
+
+def test_who_only_announces_leaves_room_for_the_others(tmp_path):
+    """Sixteen uploads as large as may be, not a byte of them sent: another peer's document still goes, also after a restart."""
+    free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+    home = uploads(tmp_path)
+    for number in range(16):
+        home.begin(f"gw-liar/{number}", b"", free // 4)
+    for again in (home, uploads(tmp_path)):
+        held = sum(upload.promised for upload in again.all())
+        assert free * 0.4 < held < free * 0.6, "a share of the room, and not sixteen documents"
+        for size in (free // 3, 1):
+            again.begin("gw-honest/1", b"", size).discard()
+    assert again.blobs.headroom.room() < free * 0.6
+    for upload in again.all():
+        upload.discard()
+    assert again.blobs.headroom.room() > free * 0.8, "and all of it is given back"
+
+
+def small_disk(monkeypatch: pytest.MonkeyPatch, folder: Path, size: int) -> None:
+    """A disk of so many bytes below that folder."""
+
+    def statvfs(_path: object) -> SimpleNamespace:
+        used = sum(path.stat().st_size for path in folder.rglob("*.part"))
+        return SimpleNamespace(f_bavail=size - used, f_frsize=1)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+
+
+def test_a_document_beyond_the_share_arrives_while_there_is_room(tmp_path, monkeypatch):
+    """The whole fits when it begins; what is beyond the share is set aside as it comes, and waits where it is when there is none."""
+    unit = 4096
+    monkeypatch.setattr("gateway.store.uploads.STEP", unit)
+    small_disk(monkeypatch, tmp_path, 100 * unit)
+    home, piece = uploads(tmp_path), bytes(unit)
+    first = home.begin("gw-a/1", b"", 70 * unit)
+    assert first.promised == 50 * unit
+    with pytest.raises(NoRoom):
+        home.begin("gw-b/0", b"", 51 * unit)
+    assert home.begin("gw-b/1", b"", 20 * unit).promised == 20 * unit
+    for _ in range(70):
+        first.write(piece)
+    third, fourth = home.begin("gw-c/1", b"", 10 * unit), home.begin("gw-d/1", b"", 4 * unit)
+    assert (third.promised, fourth.promised) == (5 * unit, int(2.5 * unit))
+    with pytest.raises(NoRoom):
+        for _ in range(10):
+            third.write(piece)
+    assert third.offset == 7 * unit, "what had room is kept"
+    fourth.discard()
+    for _ in range(3):
+        third.write(piece)
+    assert (third.offset, third.promised) == (third.size, 0)
+    first.reset()
+    assert first.promised == 70 * unit
+    for upload in home.all():
+        upload.discard()
+    assert home.blobs.headroom.room() == 100 * unit
 
 
 @pytest.mark.parametrize("suffix", [".part", ".cover", ".offset"])
