@@ -310,11 +310,15 @@ class Ledger(Protocol):
         ...
 
     async def expired(
-        self, direction: Direction, before: datetime, states: frozenset[State], *, but: frozenset[str] = frozenset(), limit: int = 1000
+        self, direction: Direction, before: datetime, states: frozenset[State], *, limit: int = 1000
     ) -> tuple[tuple[str, str], ...]:
-        """(exchange, recipient) whose exchange's ``expires`` lies before that moment and whose passage is in one of the states; no level of
-        ``but``.
-        """
+        """(exchange, recipient) whose exchange's ``expires`` lies before that moment and whose passage is in one of the states."""
+        ...
+
+    async def unsigned(
+        self, since: datetime | None, before: datetime, *, but: frozenset[str] = frozenset(), limit: int = 1000
+    ) -> tuple[str, ...]:
+        """Arrivals the office has that ran out from ``since`` on, at no level of ``but``. Costs what ran out between the two moments."""
         ...
 
     async def waiting(

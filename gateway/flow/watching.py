@@ -28,6 +28,8 @@ log = logging.getLogger("yizhan.watching")
 
 STAMP_EVERY = 50.0  # seconds; a receipt's trusted time is the first token above it, due within 60
 EXPIRE_EVERY = 30.0
+LOOKED_AGAIN = timedelta(hours=1)  # what was handed over while it ran out is found by a later look
+EXPIRY_LIMIT = 1000  # of one question; what is beyond it comes with the next look
 EXPIRY_GRACE = timedelta(minutes=10)  # a consignment dated within ``expires`` may still be on its way
 CLOCK_RETRY = 5.0  # seconds between attempts while our clock is not confirmed
 
@@ -41,6 +43,7 @@ class Watching:
         self._handover = handover
         self._leaves = Leaves(rooms.standing)
         self._stamped = -1
+        self._looked: tuple[str, datetime] | None = None  # until when every arrival that ran out was ended, and under which policy
 
     async def attempt(self, what: str, act: Callable[[], Awaitable[object]]) -> bool:
         """Run one pass; failures are logged, never fatal: what our own code fails at about one exchange ends nobody's day."""
@@ -109,15 +112,25 @@ class Watching:
         rooms.guard.check_dates(now, rooms.clock.monotonic())  # nobody's deadline is over because our clock was set
         for exchange, org in await rooms.ledger.expired("out", now - EXPIRY_GRACE, OPEN):
             await self.attempt(f"expiry of {exchange}", partial(self._delivering.expire, exchange, org))
-        levels = rooms.standing.policy.levels
-        unasked = frozenset(level for level, handling in levels.items() if not handling.sign_for_required)  # delivery was the outcome
-        for exchange, _ in (
-            *await rooms.ledger.expired("in", now, frozenset({State.ACCEPTED})),
-            *await rooms.ledger.expired("in", now, frozenset({State.DELIVERED}), but=unasked),
-        ):
-            await self.attempt(f"expiry of {exchange}", partial(self._handover.not_signed_for, exchange))
+        await self._expire_unsigned(now)
         for exchange, _ in await rooms.ledger.expired("in", now, frozenset({State.HELD})):
             await self.attempt(f"expiry of {exchange}", partial(self._handover.lapse, exchange))
+
+    async def _expire_unsigned(self, now: datetime) -> None:
+        """Arrivals nobody acted on. Of the delivered, those that ran out since the last look at which nothing was left over: where policy
+        asks nobody to sign they stay delivered for ever, and would all be looked at each time.
+        """
+        ledger, policy = self._rooms.ledger, self._rooms.standing.policy
+        unasked = frozenset(level for level, handling in policy.levels.items() if not handling.sign_for_required)
+        since = self._looked[1] - LOOKED_AGAIN if self._looked is not None and self._looked[0] == policy.digest else None
+        accepted = await ledger.expired("in", now, frozenset({State.ACCEPTED}), limit=EXPIRY_LIMIT)
+        delivered = await ledger.unsigned(since, now, but=unasked, limit=EXPIRY_LIMIT)
+        left_over = EXPIRY_LIMIT in (len(accepted), len(delivered))
+        for exchange in (*(exchange for exchange, _ in accepted), *delivered):
+            if not await self.attempt(f"expiry of {exchange}", partial(self._handover.not_signed_for, exchange)):
+                left_over = True
+        if not left_over:
+            self._looked = policy.digest, now
 
     async def started(self) -> None:
         """The first leaf of this run; keeps the policy and directory every later leaf refers to."""

@@ -121,11 +121,18 @@ class Ledger:
         return tuple(await self._rows(self._ask.taken, office, source))
 
     async def expired(
-        self, direction: Direction, before: datetime, states: frozenset[State], *, but: frozenset[str] = frozenset(), limit: int = 1000
+        self, direction: Direction, before: datetime, states: frozenset[State], *, limit: int = 1000
     ) -> tuple[tuple[str, str], ...]:
-        """(exchange, recipient) whose exchange's ``expires`` lies before that moment and whose passage is in one of the states; no level of ``but``."""
-        text = self._ask.expired(len(states), len(but))
-        return tuple(await self._rows(text, direction, *sorted(states), to_micros(before), *sorted(but), limit))
+        """(exchange, recipient) whose exchange's ``expires`` lies before that moment and whose passage is in one of the states."""
+        return tuple(await self._rows(self._ask.expired(len(states)), direction, *sorted(states), to_micros(before), limit))
+
+    async def unsigned(
+        self, since: datetime | None, before: datetime, *, but: frozenset[str] = frozenset(), limit: int = 1000
+    ) -> tuple[str, ...]:
+        """Arrivals the office has that ran out from ``since`` on, at no level of ``but``. Costs what ran out between the two moments."""
+        first = 0 if since is None else to_micros(since)
+        rows = await self._rows(self._ask.unsigned(len(but)), first, to_micros(before), State.DELIVERED, *sorted(but), limit)
+        return tuple(exchange for (exchange,) in rows)
 
     # ---- receipts, work, shelves
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Dialect, Select, Table, bindparam, func, literal_column, select
+from sqlalchemy import BindParameter, ColumnElement, Dialect, Select, Table, bindparam, exists, func, literal_column, select
 
 from gateway.store.schema import (
+    ARRIVAL,
     NAMED,
     OUTBOUND_OFFER,
     checkpoints,
@@ -73,24 +74,40 @@ class Questions:
         above = select(checkpoints).where(within).order_by(checkpoints.c.size)
         self.above = self._text(_first(above, _ONE))
         self.above_with_token = self._text(_first(above.where(checkpoints.c.token.is_not(None)), _ONE))
-        self._expired: dict[tuple[int, int], str] = {}
+        self._expired: dict[int, str] = {}
+        self._unsigned: dict[int, str] = {}
 
-    def expired(self, states: int, levels: int = 0) -> str:
-        """Who waits in one of so many states for an exchange that has run out, and is of none of so many levels, longest first.
-
-        (direction, *states, before, *levels, limit).
-        """
-        text = self._expired.get((states, levels))
+    def expired(self, states: int) -> str:
+        """Who waits in one of so many states for an exchange that has run out, longest first: (direction, *states, before, limit)."""
+        text = self._expired.get(states)
         if text is None:
             whole = passages.join(exchanges, _joined(exchanges, passages, key="key")).outerjoin(sealed, _joined(sealed, passages))
             waiting = passages.c.state.in_([bindparam(f"state_{number}") for number in range(states)])
             expires = func.coalesce(sealed.c.expires, exchanges.c.expires)
             found = select(passages.c.exchange, passages.c.recipient).select_from(whole)
             found = found.where(same(passages, "direction"), waiting, expires < bindparam("before_"))
-            if levels:
-                found = found.where(exchanges.c.level.not_in([bindparam(f"level_{number}") for number in range(levels)]))
             found = found.order_by(expires, passages.c.exchange, passages.c.recipient)
-            text = self._expired[states, levels] = self._text(_first(found, _LIMIT))
+            text = self._expired[states] = self._text(_first(found, _LIMIT))
+        return text
+
+    def unsigned(self, levels: int) -> str:
+        """Arrivals in a state that ran out between two moments and are of none of so many levels, longest first.
+
+        (from, before, state, *levels, limit). By the moment they run out alone: of what was delivered and needs no signature there may
+        be any number, and its state would find all of it.
+        """
+        text = self._unsigned.get(levels)
+        if text is None:
+            within = (sealed.c.expires >= bindparam("from_")) & (sealed.c.expires < bindparam("before_"))
+            # Asked one by one and not joined: a join would begin with the passages, of which there is any number in that direction.
+            there = exists(_ONE).select_from(passages).where(_joined(passages, sealed), passages.c.state == bindparam("state_"))
+            found = select(sealed.c.exchange).where(ARRIVAL, within, there)
+            if levels:
+                unasked = exchanges.c.level.in_([bindparam(f"level_{number}") for number in range(levels)])
+                opened = (exchanges.c.direction == sealed.c.direction) & (exchanges.c.key == sealed.c.exchange)
+                found = found.where(~exists(_ONE).select_from(exchanges).where(opened, unasked))
+            found = found.order_by(sealed.c.expires, sealed.c.exchange)
+            text = self._unsigned[levels] = self._text(_first(found, _LIMIT))
         return text
 
     def _text(self, statement: Select[Any]) -> str:

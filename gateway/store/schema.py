@@ -149,6 +149,10 @@ sealed = Table(
     _of_exchange(child="sealed"),
 )
 
+# Arrivals in the order in which they run out: of what became due since the last look is asked, not of all there ever was.
+ARRIVAL = sealed.c.direction == literal_column("'in'")
+EXPIRING = Index("sealed_expiring", sealed.c.direction, sealed.c.expires, sqlite_where=ARRIVAL, postgresql_where=ARRIVAL)
+
 # Few exchanges have a blob; the sweep of leftovers asks for each.
 Index("sealed_blob", sealed.c.blob, sqlite_where=sealed.c.blob.is_not(None), postgresql_where=sealed.c.blob.is_not(None))
 
@@ -296,6 +300,7 @@ def prepare(connection: Connection) -> None:
         connection.execute(schema_versions.insert().values(version=SCHEMA_VERSION, compatible_from=COMPATIBLE_FROM))
         return
     check_version(connection)
+    EXPIRING.create(connection, checkfirst=True)  # a database that began without it; no program has to know
 
 
 def check_version(connection: Connection) -> None:

@@ -12,6 +12,7 @@ from gateway.core.errors import Unreachable
 from gateway.core.exchange import State
 from gateway.core.receipt import Receipt
 from gateway.core.retry import MAX_ATTEMPTS
+from gateway.flow.watching import LOOKED_AGAIN
 from tests.flow.test_receipts import Stingy, hand, signed
 from tests.flow.wire import Fault
 from tests.flow.world import World
@@ -19,6 +20,7 @@ from tests.flow.world import World
 PAIR = ("office", "finance")
 MINUTE = timedelta(minutes=1)
 LIFE = timedelta(days=30)
+UNASKED = tuple((f'sign_for = true\nsign_for_within = "{within}d"', "sign_for = false") for within in (5, 3, 1))
 NO_ROUTE = (('from = ["11*", "12*", "13*"]', 'from = ["99*"]'), ('from = ["*"]', 'from = ["99*"]'))
 APPROVAL = (
     ('sign_for_within = "3d"\nretention = "10y"\napprovals = 0', 'sign_for_within = "3d"\nretention = "10y"\napprovals = 1'),
@@ -95,6 +97,44 @@ async def test_nobody_signed_in_time(tmp_path):
         assert [reason.rule for reason in finance.office.answered[f"{exchange}/sign-for"]] == ["act/too-late"]
         assert await office.state("out", exchange) == "NOT_SIGNED_FOR"
         assert (await finance.events("in", exchange)).count("NotSignedFor") == 1
+
+
+async def test_what_could_not_be_ended_is_looked_for_again(tmp_path):
+    """However long it takes: of what ran out only that is not looked at again whose end was recorded."""
+    async with World(tmp_path, keys=PAIR) as world:
+        office, finance = world["office"], world["finance"]
+        exchange = await world.send()
+        await expire(finance)
+        finance.lose_key()
+        for _ in range(3):
+            await world.pass_(LIFE)
+            await expire(finance)
+        assert await finance.state("in", exchange) == "DELIVERED"
+        finance.key_away = False
+        await finance.journey.watching.call_keys()
+        await expire(office, finance)
+        await world.settle()
+        assert await finance.state("in", exchange) == "EXPIRED"
+        assert await office.state("out", exchange) == "NOT_SIGNED_FOR"
+
+
+async def test_what_policy_begins_to_ask_for_is_ended_too(tmp_path):
+    """A look under one policy says nothing about the next."""
+    async with World(tmp_path, keys=PAIR) as world:
+        finance = world["finance"]
+        asks = finance.policy
+        finance.enact(*UNASKED)
+        exchange = await world.send()
+        await world.pass_(LIFE + MINUTE)
+        for _ in range(2):
+            await expire(finance)
+            await world.pass_(LOOKED_AGAIN + MINUTE)
+        assert await finance.state("in", exchange) == "DELIVERED"
+        finance.policy = asks
+        finance.rooms.standing.policy, finance.rooms.standing.policy_bytes = asks
+        await expire(finance)
+        await world.settle()
+        assert await finance.state("in", exchange) == "EXPIRED"
 
 
 async def test_what_never_reached_the_office_does_not_reach_it_after_its_end(tmp_path):

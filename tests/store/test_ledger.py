@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import insert, inspect
 
 from crypto.errors import Malformed
 from crypto.notes import LogProof
@@ -13,7 +14,8 @@ from gateway.core.leaf import LeafKind
 from gateway.core.step import Keep, Remember, Schedule, Step
 from gateway.store.ledger import Ledger, Unreadable
 from gateway.store.proofs import TreeDamaged
-from tests.store.world import FINANCE, HEALTH, NOW, OFFICE, ORIGIN, Paper, leaf, work
+from gateway.store.schema import connect, exchanges, passages, sealed, to_micros
+from tests.store.world import FINANCE, HEALTH, NOW, OFFICE, ORIGIN, Paper, leaf, new_id, work
 
 
 @pytest.fixture
@@ -139,6 +141,69 @@ async def test_who_waits_for_an_exchange_that_has_run_out(both):
     assert len(await ledger.expired("out", expires + timedelta(days=10), waiting, limit=1)) == 1
     plan = ledger._cursor.execute("EXPLAIN QUERY PLAN " + ledger._ask.expired(2), ("out", "SEALED", "STUCK", 0, 1)).fetchall()
     assert "passages_state" in plan[0][3], "only open passages are looked at, however many exchanges have run out"
+
+
+async def test_what_needs_no_signature_costs_nothing_however_much_there_is(store):
+    """20,000 documents that stay delivered for ever, and two that ran out just now, one of which somebody has to sign for."""
+    many, state = 20_000, State.DELIVERED.value
+    store.journal().close()
+    engine, ran_out = connect(store.database), to_micros(NOW)
+    rows = [(new_id(NOW - timedelta(days=40)), ran_out - 1_000_000 * (number + 7200)) for number in range(many)]
+    rows += [("last-unasked", ran_out - 2), ("last-asked", ran_out - 1), ("next", ran_out)]
+    with engine.begin() as connection:
+        level = {"last-asked": "sensitive", "next": "sensitive"}
+        connection.execute(
+            insert(exchanges),
+            [
+                dict.fromkeys(("urgency", "suite", "sender_org", "sender_gateway", "office", "source", "content_digest", "name"), "")
+                | {"direction": "in", "key": key, "created": 0, "level": level.get(key, "internal"), "private": b"", "expires": None}
+                for key, _ in rows
+            ],
+        )
+        connection.execute(
+            insert(passages),
+            [{"direction": "in", "exchange": key, "recipient": FINANCE, "state": state, "updated": 0} for key, _ in rows],
+        )
+        connection.execute(
+            insert(sealed),
+            [
+                dict.fromkeys(("transmittal", "nro", "own_key"), b"")
+                | {"direction": "in", "exchange": key, "transmittal_digest": "", "content_size": None, "blob": None, "expires": expires}
+                for key, expires in rows
+            ],
+        )
+    engine.dispose()
+    ledger, steps = store.ledger(), 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 100
+        return 0
+
+    try:
+        ledger._connection.connection.driver_connection.set_progress_handler(step, 100)
+        asked = {"but": frozenset({"internal"})}
+        assert await ledger.unsigned(NOW - timedelta(hours=1), NOW, **asked) == ("last-asked",)
+        assert steps < 2_000, "what ran out within the hour was looked at, and nothing else"
+        assert await ledger.unsigned(None, NOW, **asked) == ("last-asked",), "a start looks at all of it, once"
+        assert steps > 10 * many
+        assert len(await ledger.unsigned(None, NOW, limit=50)) == 50
+        plan = ledger._cursor.execute("EXPLAIN QUERY PLAN " + ledger._ask.unsigned(1), (0, 1, state, "internal", 9)).fetchall()
+        assert "sealed_expiring" in plan[0][3], plan
+    finally:
+        ledger.close()
+
+
+async def test_a_database_that_began_without_it_gets_the_index(store):
+    store.journal().close()
+    engine = connect(store.database)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP INDEX sealed_expiring")
+    engine.dispose()
+    store.journal().close()
+    engine = connect(store.database)
+    assert "sealed_expiring" in {index["name"] for index in inspect(engine).get_indexes("sealed")}
+    engine.dispose()
 
 
 async def test_shelves_tokens_and_what_is_remembered(both):
