@@ -105,11 +105,13 @@ In this order, each before the next costs anything:
 
 1. **The door** (`gateway/net/door.py`): an address may begin so many handshakes, and have so many unfinished. Whoever is over it costs one
    accept and one close; no TLS is computed. An address where a listed gateway was seen does not compete with strangers for theirs.
+   Handshakes beyond the first few are computed one by one, 10 ms apart; those of all strangers together stand in one line.
 2. **Connections**: 32 a listed gateway. A certificate the directory does not list counts among the strangers' 16, whatever it names.
 3. **Heads**: bounded in size, number and time; transfer encodings, upgrades and versions other than HTTP/1.1 are refused and hung up on; who
    pipelines is answered once.
-4. **Failures**: requests that do not hold are counted. Half of them used up: the peer has 2 requests worked on at once instead of 16. All of
-   them: `too-many`, a second late and with `Retry-After`, before a byte of the body is read. They come back at 2 a second. What says
+4. **Failures**: requests that do not hold are counted. An eighth of them used up: the peer is in doubt and has 1 request worked on at once
+   instead of 16, with a rest of 50 ms before each. All of them: `too-many`, a second late, one refusal after another 20 ms apart, and with
+   `Retry-After`, before a byte of the body is read. They come back at 2 a second. What says
    something about us (`busy`, `crl-stale`, `no-room` …), and a line that breaks, is no failure. Sound requests cost none: an honest peer is
    never refused.
 5. **Rates** (requests, new exchanges, bytes, receipts, repeats): beyond one the request waits; it is not refused.
@@ -117,6 +119,7 @@ In this order, each before the next costs anything:
 7. **Repeats**: the same cover by the same peer gets the bytes it was answered with, from memory, without a signature being verified.
 8. **Turns**: 16 requests of one peer are verified at a time, the rest stand in the peer's own line. Receipts are judged 64 at a time; when too
    many fail, the rest of the frame is answered `too-many`, to be brought again.
+9. **Memory** (`gateway/net/memory.py`): what the C library keeps of a crowd's buffers is given back ten seconds after connections ended.
 
 What that leaves: a peer that sends valid new exchanges without end takes its share of the stage thread (16 acts at a time) and of the disk until its
 rate or the disk's head-room stops it; it signs for each, so it is known. Peers behind one address share that address's handshakes. Addresses

@@ -21,7 +21,7 @@ from gateway.net.limits import Doorkeeper, Turns, neighbourhood
 log = logging.getLogger("yizhan.net")
 
 BACKLOG = 256  # connections the kernel keeps for us while the loop is busy
-ACCEPT_AT_ONCE = 16  # then others get their turn of the loop
+ACCEPT_AT_ONCE = 4  # then others get their turn of the loop: each accept and close may wait for the interpreter's lock
 REST_SECONDS = 0.5  # without descriptors or memory for another connection: accepting rests, what is open goes on
 GOODBYE_SECONDS = 2.0  # for the TLS goodbye
 _OUT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -48,6 +48,7 @@ class Door:
         self._sockets: list[socket.socket] = []
         self._shaking: set[asyncio.Task[None]] = set()
         self._turns = Turns()
+        self._closed = False
         self._resting: list[asyncio.TimerHandle] = []
 
     async def open(self, host: str, port: int) -> None:
@@ -77,6 +78,7 @@ class Door:
 
     def close(self) -> None:
         """Accept no more and leave handshakes in progress. Harmless twice."""
+        self._closed = True
         loop = asyncio.get_running_loop()
         for handle in self._resting:
             handle.cancel()
@@ -122,6 +124,10 @@ class Door:
             self._keeper.left(address)
             raise
         try:
+            await self._pause(connection, address)
+            if self._closed:  # a handshake cancelled before its transport began would leave the socket to nobody
+                connection.close()
+                return
             with contextlib.suppress(OSError):  # ssl.SSLError is one: no handshake, no connection, and nobody to tell
                 await asyncio.get_running_loop().connect_accepted_socket(
                     self._protocol,
@@ -133,6 +139,16 @@ class Door:
         finally:
             self._turns.end(place, self._keeper.computed_at_once(address))
             self._keeper.left(address)
+
+    async def _pause(self, connection: socket.socket, address: str) -> None:
+        """One handshake after another: each holds the loop up."""
+        seconds = self._keeper.pause(address, monotonic())
+        if seconds > 0:
+            try:
+                await asyncio.sleep(seconds)
+            except asyncio.CancelledError:
+                connection.close()
+                raise
 
     def _rest(self, listening: socket.socket, error: OSError) -> None:
         """Out of descriptors: trying again at once would only spin."""

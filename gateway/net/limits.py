@@ -21,6 +21,7 @@ log = logging.getLogger("yizhan.net")
 MINUTE = 60.0
 STRANGER = "stranger"  # in metrics and log lines: whoever is not a listed gateway
 MAX_VISITORS = 4096  # addresses remembered at the door, about 200 bytes each; the one that came longest ago is forgotten first
+PACE_PATIENCE = 5.0  # seconds a handshake may be put off: half of what it may take (ListenLimits.handshake_seconds)
 MAX_KNOWN = 1024  # addresses a listed gateway was seen at: far more than there are gateways
 
 
@@ -45,9 +46,14 @@ class PeerRates:
         per_second=2, burst=128
     )  # two full rounds of 64 in flight under a certificate we have not heard of yet. Beyond it: refused
     penalty_seconds: float = 1.0  # a refusal for failures is given so late: whoever asks again at once, asks at this pace
+    penalty_apart_seconds: float = 0.02  # … and one by one: 64 that wait would wake in one moment, and everybody else behind them
     patience_seconds: float = 5.0  # the longest wait for a rate; a debt beyond it is forgiven rather than a connection held longer
     at_once: int = 16  # of one peer being verified: what a gateway of ours opens, and one batch of a stage
-    at_once_in_doubt: int = 2  # … when half its failures are used up: an honest request then waits behind two of its acts, not sixteen
+    in_doubt_after: float = 0.125  # of its failures used up: 16, before an attack from a standing start has cost a tenth of a second
+    at_once_in_doubt: int = 1  # … then: a request of somebody else waits behind one of its acts, not sixteen
+    rest_in_doubt_seconds: float = (
+        0.05  # … and before each: an act is 3 to 10 ms of a stage and a sync of the disk, so others have most of both
+    )
     body_memory: int = 16 * 1024 * 1024  # larger bodies of one peer being read together, and two copies for a moment; others wait unread
 
 
@@ -104,10 +110,11 @@ class Bucket:
 class Allowance:
     """What is left of one peer's rates."""
 
-    __slots__ = ("_buckets", "_failures", "_rates")
+    __slots__ = ("_buckets", "_failures", "_rates", "_refusal")
 
     def __init__(self, rates: PeerRates, now: float) -> None:
         self._rates = rates
+        self._refusal = -math.inf  # when the last one is given
         self._failures = Bucket(rates.failures, now)
         self._buckets: dict[str, Bucket] = {}
 
@@ -127,9 +134,22 @@ class Allowance:
         wait = self._failures.wait(now)
         return math.ceil(wait)
 
+    def penalty(self, now: float) -> float:
+        """Seconds after which the next refusal is given: late, and a little after the one before."""
+        self._refusal = max(now + self._rates.penalty_seconds, self._refusal + self._rates.penalty_apart_seconds)
+        return self._refusal - now
+
+    def in_doubt(self, now: float) -> bool:
+        """Whether so much of the peer's failed lately that it is worked for slowly."""
+        return self._failures.share(now) <= 1 - self._rates.in_doubt_after
+
     def at_once(self, now: float) -> int:
         """How many of the peer's requests may be worked on together."""
-        return self._rates.at_once if self._failures.share(now) > 0.5 else self._rates.at_once_in_doubt
+        return self._rates.at_once_in_doubt if self.in_doubt(now) else self._rates.at_once
+
+    def rest(self, now: float) -> float:
+        """Seconds before each act of the peer's."""
+        return self._rates.rest_in_doubt_seconds if self.in_doubt(now) else 0.0
 
 
 class Turns:
@@ -151,7 +171,7 @@ class Turns:
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
                     self.end(peer, most)  # it came at the same moment: to the next
-                else:
+                elif turn in line:
                     line.remove(turn)
                     self._forget(peer, line)
                 raise
@@ -163,8 +183,10 @@ class Turns:
         busy = self._busy[peer] - 1
         line = self._lines.get(peer)
         while line and busy < most:
-            busy += 1
-            line.popleft().set_result(None)
+            turn = line.popleft()
+            if not turn.done():  # else its asker was cancelled a moment ago and has not heard of it yet
+                busy += 1
+                turn.set_result(None)
         if line is not None:
             self._forget(peer, line)
         if busy:
@@ -218,12 +240,17 @@ class DoorLimits:
     computed_at_once_for_strangers: int = (
         4  # of any other address: a burst of 64 handshakes would hold the loop up for as many milliseconds
     )
+    pace: Rate = Rate(per_second=100, burst=16)  # of an address a listed gateway was seen at; beyond it they are computed one by one …
+    pace_of_strangers: Rate = Rate(
+        per_second=100, burst=2
+    )  # … and of all others together: a handshake is 2 ms in which nobody else is heard
     half_open: int = 256  # of all strangers: with 512 open connections still below the usual 1,024 descriptors of a process
 
 
 @dataclass(slots=True)
 class _Visitor:
     bucket: Bucket
+    pace: Bucket
     shaking: int = 0  # handshakes in progress
     strange: int = 0  # of them, those that count among the strangers'
 
@@ -236,6 +263,7 @@ class Doorkeeper:
         self._visitors: OrderedDict[str, _Visitor] = OrderedDict()
         self._known: OrderedDict[str, None] = OrderedDict()
         self._strangers: Bucket | None = None
+        self._pace_of_strangers: Bucket | None = None
         self._shaking_strangers = 0
 
     def enter(self, address: str, now: float) -> str:
@@ -266,6 +294,15 @@ class Doorkeeper:
             visitor.strange -= 1
             self._shaking_strangers -= 1
 
+    def pause(self, address: str, now: float) -> float:
+        """Seconds to wait before this handshake is computed, so that many come one by one and others are heard in between."""
+        place = neighbourhood(address)
+        if place in self._known:
+            return self._visitor(place, now).pace.owe(1, now, PACE_PATIENCE)
+        if self._pace_of_strangers is None:
+            self._pace_of_strangers = Bucket(self._limits.pace_of_strangers, now)
+        return self._pace_of_strangers.owe(1, now, PACE_PATIENCE)
+
     def computed_at_once(self, address: str) -> int:
         """How many handshakes of that address may be computed together; the others that may begin stand in line."""
         known = neighbourhood(address) in self._known
@@ -282,7 +319,7 @@ class Doorkeeper:
     def _visitor(self, place: str, now: float) -> _Visitor:
         visitor = self._visitors.get(place)
         if visitor is None:
-            visitor = self._visitors[place] = _Visitor(Bucket(self._limits.of_address, now))
+            visitor = self._visitors[place] = _Visitor(Bucket(self._limits.of_address, now), Bucket(self._limits.pace, now))
             if len(self._visitors) > MAX_VISITORS:
                 self._drop_oldest()
         self._visitors.move_to_end(place)

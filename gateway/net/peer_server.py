@@ -189,7 +189,7 @@ class PeerServer:
         seconds = self._allowance(peer).barred(monotonic())
         if seconds:
             self._listener.held_back("failures", peer)
-            await asyncio.sleep(self._rates.penalty_seconds)
+            await asyncio.sleep(self._allowance(peer).penalty(monotonic()))
             raise ProblemError("too-many", "too many requests that did not hold", retryable=True, retry_after=seconds)
 
     async def _pause(self, peer: str, limit: str, count: float) -> None:
@@ -205,6 +205,10 @@ class PeerServer:
         allowance = self._allowance(peer)
         await self._turns.begin(peer, allowance.at_once(monotonic()))
         try:
+            rest = allowance.rest(monotonic())
+            if rest:
+                self._listener.held_back("doubt", peer)
+                await asyncio.sleep(rest)
             yield
         finally:
             self._turns.end(peer, allowance.at_once(monotonic()))
@@ -305,8 +309,7 @@ class PeerServer:
         allowance, answers = self._allowance(peer), list[ReceiptAnswer]()
         while len(answers) < len(receipts) and not (answers and allowance.barred(monotonic())):
             async with self._turn(peer):
-                in_doubt = allowance.at_once(monotonic()) < self._rates.at_once
-                upto = len(answers) + (RECEIPTS_IN_DOUBT if in_doubt else RECEIPTS_AT_ONCE)
+                upto = len(answers) + (RECEIPTS_IN_DOUBT if allowance.in_doubt(monotonic()) else RECEIPTS_AT_ONCE)
                 given = await self._arrivals.receipts(peer, receipts[len(answers) : upto])
             allowance.failed(sum(_weight(one) for one in given), monotonic())
             answers += given

@@ -65,9 +65,18 @@ def test_a_peer_in_doubt_gets_fewer_turns():
     rates = PeerRates()
     allowance = Allowance(rates, 0.0)
     assert allowance.at_once(0.0) == rates.at_once
-    allowance.failed(64, 0.0)
-    assert allowance.at_once(0.0) == rates.at_once_in_doubt
-    assert allowance.at_once(10.0) == rates.at_once
+    allowance.failed(15, 0.0)
+    assert (allowance.at_once(0.0), allowance.rest(0.0)) == (rates.at_once, 0.0)
+    allowance.failed(1, 0.0)
+    assert (allowance.at_once(0.0), allowance.rest(0.0)) == (rates.at_once_in_doubt, rates.rest_in_doubt_seconds)
+    assert (allowance.at_once(1.0), allowance.rest(1.0)) == (rates.at_once, 0.0)
+
+
+def test_refusals_are_given_late_and_one_after_another():
+    allowance = Allowance(PeerRates(), 0.0)
+    assert [round(allowance.penalty(0.0), 3) for _ in range(4)] == [1.0, 1.02, 1.04, 1.06]
+    assert round(max(allowance.penalty(0.0) for _ in range(60)), 3) == 2.26, "with all 64 in flight"
+    assert allowance.penalty(5.0) == 1.0
 
 
 def test_an_honest_burst_waits_less_than_a_second():
@@ -120,6 +129,26 @@ async def test_turns_are_counted_for_each_peer_and_go_in_order():
     assert began[3:] == [("north", 2), ("north", 4)]
     gates["west", 0].set()
     await asyncio.gather(*tasks, return_exceptions=True)
+    assert not turns._busy
+    assert not turns._lines
+
+
+async def test_who_is_cancelled_while_standing_in_line_does_not_break_it():
+    """Both cancelled in one moment: the one that has the turn gives it back before the one in line has heard that it is cancelled."""
+    turns = Turns()
+
+    async def act(seconds: float) -> None:
+        await turns.begin("north", 1)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            turns.end("north", 1)
+
+    tasks = [asyncio.create_task(act(seconds)) for seconds in (60, 60, 0)]
+    await asyncio.sleep(0.01)
+    tasks[0].cancel()
+    tasks[1].cancel()
+    assert [type(one) for one in await asyncio.gather(*tasks, return_exceptions=True)] == [asyncio.CancelledError] * 2 + [type(None)]
     assert not turns._busy
     assert not turns._lines
 
@@ -189,6 +218,15 @@ def test_who_was_seen_has_more_handshakes_computed_at_once():
     assert keeper.computed_at_once("192.0.2.1") == 4
     keeper.seen("192.0.2.1")
     assert keeper.computed_at_once("192.0.2.1") == 16
+
+
+def test_handshakes_come_one_by_one_and_those_of_strangers_wait_for_each_other():
+    keeper = Doorkeeper(DoorLimits())
+    assert [round(keeper.pause(f"192.0.2.{number}", 0.0), 2) for number in range(5)] == [0.0, 0.0, 0.01, 0.02, 0.03]
+    keeper.seen("198.51.100.1")
+    assert [keeper.pause("198.51.100.1", 0.0) for _ in range(16)] == [0.0] * 16, "all a gateway opens, at once"
+    assert round(keeper.pause("198.51.100.1", 0.0), 2) == 0.01
+    assert max(keeper.pause("192.0.2.9", 0.0) for _ in range(1000)) == 5.0, "never longer than half of what a handshake may take"
 
 
 def test_half_open_strangers_of_many_addresses_are_counted_together():
@@ -363,7 +401,7 @@ async def test_a_peer_has_sixteen_requests_worked_on_at_once(south):
 # ---- receipts by the thousand ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_thousand_receipts_that_do_not_hold_are_given_up_on_after_two_slices(south):
+async def test_a_thousand_receipts_that_do_not_hold_are_given_up_on_after_one_large_slice(south):
     north, slices = south.client("north"), []
 
     async def receipts(peer, some):
@@ -372,7 +410,7 @@ async def test_a_thousand_receipts_that_do_not_hold_are_given_up_on_after_two_sl
 
     south.arrivals.receipts = receipts
     given = await north.send_receipts("south", [SignedReceipt(body=b"%d" % number, signature=b"s") for number in range(1000)])
-    assert slices == [64, 64]
+    assert slices == [64] + [8] * 8
     assert [one.code for one in given] == ["unverified"] * 128 + ["too-many"] * 872
     assert all(one.retryable for one in given[128:])
     await north.close()
