@@ -110,7 +110,7 @@ class Delivering:
             await self._wait(work, answer)
             return
         try:
-            await self._taking.take_answer(transmittal, found.digest, tuple(there), answer.receipts, work.key)
+            await self._taking.take_answer(work.peer, transmittal, found.digest, tuple(there), answer.receipts, work.key)
         except RemoteError as error:
             raise PeerProblem(f"the answer of {work.peer} does not hold: {error}", problem="bad-answer", retryable=True) from error
         rooms.gauges.bytes_moved("out", work.peer, found.content.size)

@@ -6,8 +6,9 @@ policy asks nobody to sign. What was said is remembered while an exchange is hot
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.core.exchange import Event
@@ -16,6 +17,7 @@ from gateway.core.policy import load_policy
 from gateway.core.receipt import Forked, Receipt, SignForNotAsked
 from gateway.core.step import Step
 from gateway.core.transmittal import Transmittal
+from gateway.flow.alone import Alone
 from gateway.flow.complaints import Complaints
 from gateway.flow.leaves import Leaves
 from gateway.flow.progress import Said, link_of
@@ -42,6 +44,15 @@ class Doubts:
         self._rooms = rooms
         self._complaints = complaints
         self._leaves = Leaves(rooms.standing)
+        self._recording = Alone()
+
+    @contextlib.asynccontextmanager
+    async def alone(self, judged: Sequence[Judged]) -> AsyncIterator[None]:
+        """From looking to recording, one at a time for an issuer and an exchange: two that came at the same moment see each other."""
+        async with contextlib.AsyncExitStack() as locks:
+            for name in sorted({f"{one.receipt.exchange}/{one.receipt.by.org}" for one in judged}):  # in one order: nobody waits in a ring
+                await locks.enter_async_context(self._recording.under(name))
+            yield
 
     async def look(self, judged: Sequence[Judged]) -> dict[str, Doubt]:
         """By digest, those that may not count."""

@@ -90,9 +90,10 @@ class Taking:
         found = [await self._find_one(signed, read) for signed in receipts]
         judged = await self._rooms.stage_out.run(self._judge_each, found, at)
         held = [one for one in judged if isinstance(one, Judged)]
-        doubts = await self._doubts.look(held)
-        failures = await self._record_all([one for one in held if one.digest not in doubts])
-        failures |= await self._doubts.record(peer, [one for one in held if one.digest in doubts], doubts)
+        async with self._doubts.alone(held):
+            doubts = await self._doubts.look(held)
+            failures = await self._record_all([one for one in held if one.digest not in doubts])
+            failures |= await self._doubts.record(peer, [one for one in held if one.digest in doubts], doubts)
         return tuple(
             [
                 await self._answer(
@@ -103,14 +104,31 @@ class Taking:
         )
 
     async def take_answer(
-        self, transmittal: Transmittal, transmittal_digest: str, recipients: Collection[str], receipts: Sequence[SignedReceipt], done: str
+        self,
+        peer: str,
+        transmittal: Transmittal,
+        transmittal_digest: str,
+        recipients: Collection[str],
+        receipts: Sequence[SignedReceipt],
+        done: str,
     ) -> None:
-        """The receipts a peer answered our delivery to ``recipients`` with; ``done`` is the key of its work. Raises RemoteError."""
+        """The receipts ``peer`` answered our delivery to ``recipients`` with; ``done`` is the key of its work. Raises RemoteError.
+
+        One that contradicts what its issuer said before ends no delivery: those beside it count, and it is asked again.
+        """
         at = self._rooms.clock.now()
         judged = await self._rooms.stage_out.run(self._judge_all, receipts, transmittal, transmittal_digest, at)
         if {one.receipt.recipient for one in judged} != set(recipients):
             raise Unverified("the receipts are not about those it was delivered to", check="recipients")
-        await self._record(judged, finish=done)
+        async with self._doubts.alone(judged):
+            doubts = await self._doubts.look(judged)
+            if not doubts:
+                await self._record(judged, finish=done)
+                return
+            if sound := [one for one in judged if one.digest not in doubts]:
+                await self._record(sound)
+            await self._doubts.record(peer, [one for one in judged if one.digest in doubts], doubts)
+        raise next(iter(doubts.values())).error
 
     def _judge_all(
         self, receipts: Sequence[SignedReceipt], transmittal: Transmittal, transmittal_digest: str, at: datetime

@@ -6,6 +6,7 @@ moves nothing, and the true exchange then runs to its end.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,8 +16,9 @@ import pytest
 from crypto.digests import digest
 from gateway.core.canonical import format_time
 from gateway.core.receipt import Issuer, Receipt
-from gateway.flow.ports import SignedReceipt
+from gateway.flow.ports import Receipted, SignedReceipt
 from tests.faults.lying import Scene, reasons, scene
+from tests.flow.test_receipts import Stingy
 from tests.flow.world import World
 
 NOBODY_SIGNS = (
@@ -160,6 +162,59 @@ async def test_two_with_one_prev_long_after(tmp_path):
         await found.office.restart()
         assert await found.hand(await found.receipt("Returned", by=found.liar)) == "forked-receipts!"
         await found.runs_to_its_end()
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["remembered", "read-back"])
+async def test_two_with_one_prev_at_the_same_moment(tmp_path, warm):
+    """On two connections at once: neither is recorded when the other is looked at, and still one of them is the proof."""
+    async with World(tmp_path) as world:
+        found = await scene(world, reached=True)
+        if not warm:
+            await found.office.restart()
+        last = (await found.liar.receipts("in", f"{found.exchange}-{found.office.code}"))[-1].digest
+        both = [await found.receipt("SignedFor", by=found.liar, prev=last) for _ in range(2)]
+        words = await asyncio.gather(*(found.hand(one) for one in both))
+        assert sorted(words) == ["forked-receipts!", "ok"]
+        assert (await found.office.leaves(found.exchange)).count("contradiction:forked-receipts") == 1
+        assert found.office.gauges.refusals["forked-receipts"] == 1
+        assert await found.office.state("out", found.exchange, found.liar.code) == "SIGNED_FOR"
+
+
+class TwoFaced(Stingy):
+    """A peer that answers a delivery with another receipt than the one it brought before."""
+
+    def __init__(self, line, found, before):
+        super().__init__(line, ())
+        self.found, self.before = found, before
+
+    async def send(self, gateway, parcel):
+        await self.line.send(gateway, parcel)
+        if self.before:
+            assert await self.found.hand(self.before) == "ok"
+        return Receipted(receipts=self.receipts)
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["remembered", "read-back"])
+async def test_two_with_one_prev_one_of_them_an_answer(tmp_path, warm):
+    """What a delivery is answered with is held against what was said before, like any other receipt."""
+    async with World(tmp_path) as world:
+        found = await scene(world)
+        office = found.office
+        if not warm:
+            await office.restart()
+        first, second = [await found.receipt("ContentConsignment", by=found.liar) for _ in range(2)]
+        line = TwoFaced(office.line, found, first)
+        line.receipts = (second,)
+        office.rooms.link = line
+        found.liar.office.closed.add("deliver")
+        office.line.down.discard(found.liar.gateway)
+        office.hurry("deliver")
+        await world.settle()
+        assert "contradiction:forked-receipts" in await office.leaves(found.exchange)
+        assert office.gauges.refusals["forked-receipts"] == 1
+        kept = {row.body for row in await office.receipts("out", found.exchange)}
+        assert {first.body, second.body} <= kept, "both are the proof"
+        assert await office.state("out", found.exchange, found.liar.code) == "CONSIGNED", "the first one stands"
 
 
 @pytest.mark.parametrize("changed", [False, True], ids=["same-policy", "policy-changed-since"])

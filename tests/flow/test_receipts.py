@@ -163,7 +163,7 @@ async def test_an_answer_with_receipts_of_another_exchange_is_no_answer(tmp_path
         transmittal = Transmittal.from_bytes(row.transmittal)
         with pytest.raises(OtherExchange):
             await office.journey.taking.take_answer(
-                transmittal, row.transmittal_digest, (world["finance"].code,), receipts[:1], f"deliver:out:{second}:x"
+                "gw-finance", transmittal, row.transmittal_digest, (world["finance"].code,), receipts[:1], f"deliver:out:{second}:x"
             )
         assert await office.state("out", second) == "SEALED"
 
