@@ -39,7 +39,7 @@ class PeerRates:
 
     requests: Rate = Rate(per_second=500, burst=1000)  # four times what two cores carry; a request that asks for nothing costs 0.3 ms
     exchanges: Rate = Rate(per_second=200, burst=400)  # above what one process can verify and keep (125 a second measured)
-    repeats: Rate = Rate(per_second=20, burst=256)  # a cut line with 64 in flight repeats 64, four times over
+    repeats: Rate = Rate(per_second=20, burst=128)  # a cut line with 64 in flight repeats 64, twice over
     receipts: Rate = Rate(per_second=1000, burst=4000)  # several an exchange, up to 1,000 in a frame
     bytes: Rate = Rate(per_second=256 * 1024 * 1024, burst=64 * 1024 * 1024)  # more than one stage can decrypt (SM4-GCM: 127 MB/s)
     failures: Rate = Rate(
@@ -49,6 +49,7 @@ class PeerRates:
     penalty_apart_seconds: float = 0.02  # … and one by one: 64 that wait would wake in one moment, and everybody else behind them
     patience_seconds: float = 5.0  # the longest wait for a rate; a debt beyond it is forgiven rather than a connection held longer
     at_once: int = 16  # of one peer being verified: what a gateway of ours opens, and one batch of a stage
+    at_once_at_first: int = 4  # … until requests of it held, one more for each: an attack from a standing start meets no open door
     in_doubt_after: float = 0.125  # of its failures used up: 16, before an attack from a standing start has cost a tenth of a second
     at_once_in_doubt: int = 1  # … then: a request of somebody else waits behind one of its acts, not sixteen
     rest_in_doubt_seconds: float = (
@@ -110,11 +111,12 @@ class Bucket:
 class Allowance:
     """What is left of one peer's rates."""
 
-    __slots__ = ("_buckets", "_failures", "_rates", "_refusal")
+    __slots__ = ("_buckets", "_failures", "_places", "_rates", "_refusal")
 
     def __init__(self, rates: PeerRates, now: float) -> None:
         self._rates = rates
         self._refusal = -math.inf  # when the last one is given
+        self._places = rates.at_once_at_first
         self._failures = Bucket(rates.failures, now)
         self._buckets: dict[str, Bucket] = {}
 
@@ -128,6 +130,12 @@ class Allowance:
     def failed(self, count: float, now: float) -> None:
         """Requests of the peer did not hold, whatever else they were."""
         self._failures.owe(count, now, MINUTE)  # nobody is shut out for longer than a minute after the last failure
+        if self.in_doubt(now):
+            self._places = self._rates.at_once_at_first
+
+    def held(self) -> None:
+        """A request of the peer held: it may have one more of them worked on together."""
+        self._places = min(self._places + 1, self._rates.at_once)
 
     def barred(self, now: float) -> int:
         """Seconds for which the peer is refused; 0 while it is not."""
@@ -145,7 +153,7 @@ class Allowance:
 
     def at_once(self, now: float) -> int:
         """How many of the peer's requests may be worked on together."""
-        return self._rates.at_once_in_doubt if self.in_doubt(now) else self._rates.at_once
+        return self._rates.at_once_in_doubt if self.in_doubt(now) else self._places
 
     def rest(self, now: float) -> float:
         """Seconds before each act of the peer's."""

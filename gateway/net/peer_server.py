@@ -256,7 +256,7 @@ class PeerServer:
             frame = self._repeats.answered(name)
             if frame is not None:
                 await self._pause(peer, "repeats", 1)
-                await self._arrivals.repeated(peer, cover)
+                await self._bring_again(peer, name, cover)
                 return answer(200, frame, RECEIPTS_TYPE)
             await self._pause(peer, "exchanges", 1)
             async with self._turn(peer):
@@ -267,7 +267,17 @@ class PeerServer:
         self._repeats.keep(name, frame)
         if REFUSAL in frame:  # it cost as much as one that holds
             self._allowance(peer).failed(FAILED_REFUSED, monotonic())
+        else:
+            self._allowance(peer).held()
         return answer(200, frame, RECEIPTS_TYPE)
+
+    async def _bring_again(self, peer: str, name: bytes, cover: bytes) -> None:
+        if self._repeats.bring_again(name, monotonic()):
+            try:
+                await self._arrivals.repeated(peer, cover)
+            except BaseException:
+                self._repeats.not_brought(name)
+                raise
 
     async def _offset(self, peer: str, exchange: str, request: web.BaseRequest) -> web.StreamResponse:
         async with self._turn(peer):

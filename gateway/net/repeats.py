@@ -15,10 +15,12 @@ class Repeats:
     """A bounded map from (peer, cover) to the frame of receipts it was answered with; the oldest goes first."""
 
     CEILING = 4 * 1024 * 1024  # about 1,400 answers with one receipt: half a minute of a busy gateway, as long as a cut line is noticed
+    BRING_AGAIN_SECONDS = 10.0  # receipts stated later are put on their way again no sooner: it costs a query and a sync of the disk
     LARGEST = 64 * 1024  # an answer with more than some twenty receipts is rare and would push out many others
 
     def __init__(self) -> None:
         self._frames: OrderedDict[bytes, bytes] = OrderedDict()
+        self._told: dict[bytes, float] = {}
         self._used = 0
 
     @staticmethod
@@ -30,6 +32,17 @@ class Repeats:
         """The frame given then, if it is still here."""
         return self._frames.get(name)
 
+    def bring_again(self, name: bytes, now: float) -> bool:
+        """Whether what was stated after that frame should be brought again: not when that was done a moment ago."""
+        if now - self._told.get(name, -self.BRING_AGAIN_SECONDS) < self.BRING_AGAIN_SECONDS:
+            return False
+        self._told[name] = now
+        return True
+
+    def not_brought(self, name: bytes) -> None:
+        """It could not be done: the next repeat tries again."""
+        self._told.pop(name, None)
+
     def keep(self, name: bytes, frame: bytes) -> None:
         """This was answered."""
         if len(frame) > self.LARGEST or name in self._frames:
@@ -37,4 +50,6 @@ class Repeats:
         self._frames[name] = frame
         self._used += len(frame)
         while self._used > self.CEILING:
-            self._used -= len(self._frames.popitem(last=False)[1])
+            oldest, gone = self._frames.popitem(last=False)
+            self._told.pop(oldest, None)
+            self._used -= len(gone)

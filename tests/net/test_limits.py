@@ -64,12 +64,14 @@ def test_failures_bar_a_peer_for_a_while_and_never_longer_than_a_minute():
 def test_a_peer_in_doubt_gets_fewer_turns():
     rates = PeerRates()
     allowance = Allowance(rates, 0.0)
-    assert allowance.at_once(0.0) == rates.at_once
     allowance.failed(15, 0.0)
-    assert (allowance.at_once(0.0), allowance.rest(0.0)) == (rates.at_once, 0.0)
+    assert (allowance.at_once(0.0), allowance.rest(0.0)) == (rates.at_once_at_first, 0.0)
+    for _ in range(20):
+        allowance.held()
+    assert allowance.at_once(0.0) == rates.at_once
     allowance.failed(1, 0.0)
     assert (allowance.at_once(0.0), allowance.rest(0.0)) == (rates.at_once_in_doubt, rates.rest_in_doubt_seconds)
-    assert (allowance.at_once(1.0), allowance.rest(1.0)) == (rates.at_once, 0.0)
+    assert (allowance.at_once(1.0), allowance.rest(1.0)) == (rates.at_once_at_first, 0.0), "and begins anew"
 
 
 def test_refusals_are_given_late_and_one_after_another():
@@ -291,6 +293,17 @@ async def _post(session, body):
         return response.status, await response.read()
 
 
+def test_what_was_stated_later_is_brought_again_now_and_then():
+    repeats = Repeats()
+    name = repeats.name("north", b"cover")
+    repeats.keep(name, b"frame")
+    assert [repeats.bring_again(name, at) for at in (0.0, 0.1, 9.9, 10.0, 10.1)] == [True, False, False, True, False]
+    for number in range(2000):
+        repeats.keep(repeats.name("north", b"%d" % number), b"x" * 4096)
+        repeats.bring_again(repeats.name("north", b"%d" % number), 10.0)
+    assert len(repeats._told) == len(repeats._frames), "forgotten together"
+
+
 async def test_a_storm_of_repeats_reaches_the_flow_once(south, raw):
     body = cover_of(exchange_id(1), b"x") + b"x"
     answers = {await _post(raw, body) for _ in range(200)}
@@ -384,6 +397,8 @@ async def test_a_peer_has_sixteen_requests_worked_on_at_once(south):
     from gateway.net.calling import CallLimits
 
     north, west = south.client("north", limits=CallLimits(connections=30)), south.client("west")
+    for number in range(100, 112):  # four at once at first, and one more for each that holds
+        await north.send("south", parcel_of(number, b"x"))
     south.arrivals.gate.clear()
     busy = [asyncio.create_task(north.send("south", parcel_of(number, b"x"))) for number in range(30)]
     await eventually(lambda: south.arrivals.waiting == 16)
