@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 FIRST_WAIT = timedelta(seconds=1)
-LONGEST_WAIT = timedelta(minutes=15)  # a peer back from an outage is found within this, without being called every second
+LONGEST_WAIT = timedelta(minutes=15)  # of one document; a peer that is back is found by whichever of them looks (flow/agenda.py)
 SHORTEST_WAIT = timedelta(milliseconds=100)  # full jitter may draw zero; a busy loop must not come of it
 LONGEST_REST = timedelta(hours=1)  # whatever asked for it; a moment further away was written down by a clock that was wrong
 MAX_ATTEMPTS = 2_000  # at 7.5 minutes on average about ten days: longer than any holiday, shorter than a document's life

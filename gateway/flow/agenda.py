@@ -15,12 +15,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from gateway.core.errors import Unreachable
 from gateway.core.retry import LONGEST_REST
 from gateway.core.step import SET_ASIDE, Work, WorkKind
 from gateway.core.turn import turn
 from gateway.flow.bulk import Grade, grade, size_of
 
 WAKE_EVERY = 1.0  # seconds
+PROBE_EVERY = 120.0  # seconds; a peer that is away is called once in so long, whatever waits for it, and found within it when it is back
 BACK_EVERY = 60.0  # seconds; a peer that answers small things and breaks off large ones is not asked for the large ones all the time
 Handler = Callable[[Work], Awaitable[None]]
 WIDTH: dict[WorkKind, int] = {
@@ -39,6 +41,10 @@ WIDTH: dict[WorkKind, int] = {
 }
 # The same for what moves bulk, large and huge: uploads share the line to a peer, the others each keep a thread and a disk busy.
 BULK_WIDTH: dict[WorkKind, tuple[int, int]] = {"seal": (2, 1), "deliver": (4, 2), "hand-over": (2, 1)}
+
+
+class StillAway(Unreachable):
+    """A peer that has not answered for long was not called again yet."""
 
 
 class _Lane:
@@ -74,6 +80,9 @@ class Agenda:
         self._awaited: dict[str, set[str]] = {}  # what failed works wait for, and their keys
         self._awaits: dict[str, str] = {}  # the same by key
         self._back: dict[str, float] = {}
+        self._probes: dict[str, asyncio.TimerHandle] = {}  # by peer
+        self._probing: set[str] = set()  # works done before they are due, to see whether their peer is back
+        self._silent: dict[str, tuple[float, float]] = {}  # since when a peer has not answered, and when it was last called
         self._order = itertools.count()
         self._group: asyncio.TaskGroup | None = None
         self._stopping = False
@@ -93,6 +102,9 @@ class Agenda:
         for timer, _ in self._later.values():
             timer.cancel()
         self._later.clear()
+        for probe in self._probes.values():
+            probe.cancel()
+        self._probes.clear()
 
     def add(self, work: Work) -> None:
         """Do this when it is due; the same key replaces what waited under it."""
@@ -112,14 +124,19 @@ class Agenda:
             self._later[work.key] = (loop.call_later(delay, self._come_due, work.key), work)
 
     def put_off(self, work: Work, awaited: str) -> None:
-        """``add`` what failed because somebody was away: a peer, or an authority. ``is_back`` makes it due at once."""
+        """``add`` what failed because somebody was away: a peer, or an authority. ``is_back`` makes it due at once; of what waits for a
+        peer, one work looks now and then whether it is.
+        """
         self.add(work)
         if work.key in self._later:
             self._awaited.setdefault(awaited, set()).add(work.key)
             self._awaits[work.key] = awaited
+            if awaited == work.peer and awaited not in self._probes:
+                self._probe_later(awaited)
 
     def is_back(self, awaited: str) -> None:
         """Whoever that is answered: what waits for it alone is due now."""
+        self.heard(awaited)
         if awaited not in self._awaited:
             return
         moment = asyncio.get_running_loop().time()
@@ -132,6 +149,34 @@ class Agenda:
             if planned is not None:
                 planned[0].cancel()
                 self._come_due(key)
+
+    def heard(self, peer: str) -> None:
+        """It said something, be it a refusal: its silence is over."""
+        self._silent.pop(peer, None)
+
+    def silent(self, peer: str) -> None:
+        """It was called and did not answer."""
+        moment = asyncio.get_running_loop().time()
+        self._silent[peer] = self._silent.get(peer, (moment, moment))[0], moment
+
+    def looked_only(self, work: Work) -> bool:
+        """Whether it was done before it was due, to see whether its peer is back: then it stands as it stood, and no attempt was made."""
+        return work.key in self._probing and work.due > self._now()
+
+    def _probe_later(self, peer: str) -> None:
+        self._probes[peer] = asyncio.get_running_loop().call_later(PROBE_EVERY, self._probe, peer)
+
+    def _probe(self, peer: str) -> None:
+        """Do one of the works that wait for that peer: the smallest, and of those the one due first."""
+        del self._probes[peer]
+        waiting = [self._later[key][1] for key in self._awaited.get(peer, ()) if key in self._later]
+        if not waiting:
+            return
+        self._probe_later(peer)
+        chosen = min(waiting, key=lambda work: (grade(size_of(work)), work.due))
+        self._later[chosen.key][0].cancel()
+        self._probing.add(chosen.key)
+        self._come_due(chosen.key)
 
     def _expect_no_more(self, key: str) -> None:
         awaited = self._awaits.pop(key, None)
@@ -173,6 +218,7 @@ class Agenda:
         if moment - self._woken.get(peer, float("-inf")) < WAKE_EVERY:
             return
         self._woken[peer] = moment
+        self.heard(peer)
         for key, (timer, work) in list(self._later.items()):
             if work.peer == peer and work.attempts and work.kind in ("deliver", "send-receipt"):
                 timer.cancel()
@@ -259,6 +305,7 @@ class Agenda:
         failure: Exception | None = None
         self._doing.add(work.key)
         try:
+            self._check_silence(work)
             await self._handlers[work.kind](work)
         except Exception as error:  # noqa: BLE001  # the outermost loop of a worker: one poisoned work must not stop its lane
             failure = error
@@ -271,3 +318,17 @@ class Agenda:
                 await self._failed(work, failure)
             finally:
                 self._failing.pop(work.key, None)
+        self._probing.discard(work.key)
+
+    def _check_silence(self, work: Work) -> None:
+        """A peer that was called a moment ago and has been away for long is not called for each work: the attempt fails here, and counts.
+
+        What was never tried is, and so is everything in the first minutes of a silence, when it may have been a line that broke. Raises
+        StillAway.
+        """
+        if work.key in self._probing or not work.attempts or work.peer not in self._silent:
+            return
+        moment = asyncio.get_running_loop().time()
+        since, called = self._silent[work.peer]
+        if moment - since >= PROBE_EVERY and moment - called < PROBE_EVERY:
+            raise StillAway(f"{work.peer} did not answer {moment - called:.0f} s ago", place=work.peer)

@@ -18,7 +18,7 @@ from gateway.core.errors import JournalStopped, PeerProblem, Unreachable
 from gateway.core.leaf import Leaf
 from gateway.core.retry import LONGEST_REST, next_attempt
 from gateway.core.step import SET_ASIDE, Schedule, Step, Work
-from gateway.flow.agenda import Agenda
+from gateway.flow.agenda import Agenda, StillAway
 from gateway.flow.clockguard import AUTHORITY, ClockUntrusted
 from gateway.flow.ports import Clock, Recorded
 from gateway.flow.trouble import MAX_DEFECTS, defects_of, is_defect, with_trouble
@@ -76,6 +76,14 @@ class Failing:
         assert self._agenda is not None
         assert self._record is not None
         at = self._clock.now()
+        if isinstance(error, PeerProblem):
+            self._agenda.heard(work.peer)
+        if isinstance(error, Unreachable) and work.peer:
+            if not isinstance(error, StillAway):
+                self._agenda.silent(work.peer)
+            if self._agenda.looked_only(work):
+                self._agenda.put_off(work, work.peer)
+                return
         if self._key is not None:
             work = with_trouble(work, error, self._key, at)
         moment = next_attempt(work.attempts + 1, at, self._jitter())

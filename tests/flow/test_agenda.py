@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
+from gateway.core.errors import Unreachable
+from gateway.core.retry import LONGEST_WAIT, MAX_ATTEMPTS
 from gateway.core.step import Work
 from gateway.flow import agenda as agenda_module
-from gateway.flow.agenda import WIDTH, Agenda
+from gateway.flow.agenda import PROBE_EVERY, WIDTH, Agenda
+from gateway.flow.failing import Failing
+from tests.faults.sim_loop import VirtualLoop
 
 NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 
@@ -239,3 +245,110 @@ async def test_what_is_under_way_counts_also_while_it_is_being_put_off(world):
     assert not world.agenda.knows("bad")
     assert world.agenda.under_way() == {"north": (3, 5_000_000), "south": (1, 0)}
     gate.set()
+
+
+# ---- a peer that is away -----------------------------------------------------------------------------------------------------------
+
+
+class Away(World):
+    """A peer that does not answer, in an agenda whose clock is the loop's; failing is the real one."""
+
+    def __init__(self, group):
+        super().__init__(group)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        self.now = lambda: NOW + timedelta(seconds=loop.time() - begun)
+        self.calls, self.rows, self.given_up, self.away = [], {}, [], True
+        failing = Failing(SimpleNamespace(now=self.now, monotonic=loop.time), jitter=lambda: 1.0)
+        self.agenda = Agenda(self.now, failing.failed)
+        self.agenda.handle("deliver", self.deliver)
+        self.agenda.start(group)
+        failing.bind(self.agenda, self.record)
+        failing.on_give_up("deliver", self.give_up)
+
+    async def record(self, step):
+        self.rows |= {change.work.key: change.work for change in step.changes}
+
+    async def give_up(self, work, error):
+        self.given_up.append(work.key)
+
+    async def deliver(self, work):
+        self.calls.append(self.now())
+        if self.away:
+            raise Unreachable("nobody", place="north")
+        self.agenda.is_back(work.peer)
+        self.done.append(work.key)
+
+
+@pytest.fixture
+def away():
+    """Runs a story in virtual time: an hour of it takes no time at all."""
+
+    def run(story):
+        loop = VirtualLoop()
+        asyncio.set_event_loop(None)
+
+        async def tell():
+            async with asyncio.TaskGroup() as group:
+                world = Away(group)
+                await story(world)
+                world.agenda.stop()
+
+        with contextlib.closing(loop):
+            loop.run_until_complete(tell())
+
+    return run
+
+
+def test_a_peer_that_is_back_is_found_within_two_minutes(away):
+    """However long the pause its documents have come to, and though nobody calls."""
+
+    async def story(world):
+        world.agenda.add_all(work(f"{number}") for number in range(200))
+        await asyncio.sleep(3 * 3600)
+        world.away = False
+        await asyncio.sleep(PROBE_EVERY + 1)
+        assert len(world.done) == 200
+
+    away(story)
+
+
+def test_a_peer_that_is_away_is_called_once_in_two_minutes_whatever_waits_for_it(away):
+    async def story(world):
+        world.agenda.add_all(work(f"{number}") for number in range(200))
+        await asyncio.sleep(3600)
+        world.calls.clear()
+        await asyncio.sleep(6 * 3600)
+        assert 6 * 3600 / PROBE_EVERY - 5 <= len(world.calls) <= 6 * 3600 / PROBE_EVERY + 5
+
+    away(story)
+
+
+def test_looking_neither_shortens_nor_lengthens_the_time_until_stuck(away):
+    """Attempts are counted at the moments of each document's own pauses, whether its peer is called for it or not."""
+
+    async def story(world):
+        world.agenda.add_all(work(f"{number}", attempts=MAX_ATTEMPTS - 41) for number in range(3))
+        await asyncio.sleep(40 * LONGEST_WAIT.total_seconds() - 60)
+        assert world.given_up == []
+        await asyncio.sleep(120)
+        assert len(world.given_up) == 3
+
+    away(story)
+
+
+def test_a_line_that_breaks_is_tried_again_at_once(away):
+    """In the first minutes of a silence the pauses are those of before, and one answer, a refusal too, ends it."""
+
+    async def story(world):
+        world.agenda.add(work("a"))
+        await asyncio.sleep(100)
+        assert len(world.calls) == 7, "after 0, 1, 3, 7, 15, 31 and 63 seconds"
+        await asyncio.sleep(3600)
+        world.agenda.heard("north")
+        world.calls.clear()
+        world.agenda.add_all(work(f"{number}", attempts=1) for number in range(20))
+        await asyncio.sleep(1)
+        assert len(world.calls) == 20
+
+    away(story)

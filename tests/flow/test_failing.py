@@ -23,6 +23,13 @@ class Agenda:
     def add(self, work):
         self.added.append(work)
 
+    def heard(self, peer): ...
+
+    def silent(self, peer): ...
+
+    def looked_only(self, work):
+        return False
+
     def put_off(self, work, awaited):
         self.added.append(work)
         self.awaited.append(awaited)
