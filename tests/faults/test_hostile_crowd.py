@@ -1,14 +1,21 @@
 """One member plays every trick at once, and everybody else is served.
 
 Real gateways: an honest sender, the victim, and a third member whose keys the attacker holds. The honest one sends one document at a time,
-without and with the attack, in turns; the short form looks at what arrived, the long form prints the latencies of both.
+without and with the attack, in turns. The short form looks at what arrived, at memory, and at every defence having been met; the long form
+also compares latencies, the first moments of each attack included. The attacker runs at nice 19: on two cores it stands in for a machine of
+its own. Latencies say something only where little else runs: what else used the processors is measured, and with too much of it the
+comparison is left out and said to be.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 from statistics import median
 
@@ -17,22 +24,30 @@ import pytest
 from gateway.cli.bench_city import RECEIVER, SENDER, BenchCity
 from gateway.cli.city import Agency, City
 from gateway.config import split_address
+from gateway.net.limits import PeerRates
 from tests.faults.torture import FACTOR, rounds
 
 pytestmark = pytest.mark.system
 
+TRICKS = ("cut_off", "shapes", "shakes", "garbage", "downgrades", "half_open")  # those that end and are counted by name within seconds
 ATTACKER = Agency(key="attacker", code="11440100007482151C", name="测试市某局")
-TURNS = rounds(1, 6)
-DOCUMENTS = rounds(8, 60)
-WARM = 5
+GATEWAY = {agency.key: f"gw-{agency.code.lower()}" for agency in (SENDER, ATTACKER)}  # as the pilot names them
+MET = {(limit, GATEWAY[ATTACKER.key]) for limit in ("failures", "doubt")} | {(limit, "stranger") for limit in ("handshakes", "unfinished")}
+TURNS = rounds(1, 12)
+DOCUMENTS = rounds(12, 25)  # 300 a side in the long form: three of them above the 99th percentile
+WARM = 10
 SIZE = 10_000
-ONSET = max(4, DOCUMENTS // 6)
+ONSET = 5  # of each attack: before its allowances are used up
+PEAK_MIB = 320  # at rest 90; 32 connections and 64 handshakes with their buffers are most of the rest
+KEPT_MIB = 128  # above what it held before the first attack, once memory was given back: ended connections wait for the collector
+QUIET = 0.4  # CPUs others may use for latencies to be compared
 
 
 class Crowd(BenchCity):
     """The benchmark's two gateways and a member that never serves: its keys are the attacker's."""
 
     def __init__(self, folder: Path, suite: str) -> None:
+        self.mine = 0  # documents sent
         self.suite, self.office, self.idle_mib = suite, "bench", {}
         self._words, self._hearing = {}, []
         City.__init__(self, folder, (SENDER, RECEIVER, ATTACKER), suite, poll_seconds=0.25)
@@ -63,6 +78,7 @@ class Crowd(BenchCity):
         self.tell("sender", do="send", to=RECEIVER.code, documents=documents, size=SIZE, in_flight=1)
         answer = self.hear("sender", 120.0)
         assert len(answer["latency_ms"]) == documents
+        self.mine += documents
         return answer["latency_ms"]
 
     def tally(self) -> dict[str, int]:
@@ -75,6 +91,38 @@ class Crowd(BenchCity):
         with urllib.request.urlopen(f"http://{self.homes['receiver'].config.listen.ops}/metrics", timeout=30) as answer:
             lines = answer.read().decode().splitlines()
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))}
+
+    def go_on_until_met(self, attacker: subprocess.Popen[bytes], within: float = 60.0) -> int:
+        """Where others use the processors an attacker at nice 19 takes its time: documents sent until it met every defence."""
+        deadline, sent = time.monotonic() + within, 0
+        while time.monotonic() < deadline and not held_back(self.metrics()) >= MET:
+            assert attacker.poll() is None
+            sent += len(self.send(1))
+        time.sleep(4 * PeerRates().penalty_seconds)  # refusals are given late
+        return sent
+
+    def own_cpu(self) -> float:
+        """Seconds of CPU that the city, this process and its ended attackers used."""
+        return sum(self.cpu().values()) / 1e9 + sum(os.times()[:4])
+
+    def wait_for_memory(self, most: float, within: float) -> float:
+        """What the receiver holds, as soon as it is no more than ``most``, or in the end."""
+        deadline = time.monotonic() + within
+        while (held := self.resident_mib()["receiver"]) > most and time.monotonic() < deadline:
+            time.sleep(0.25)
+        return held
+
+
+def held_back(metrics: dict[str, float]) -> set[tuple[str, str]]:
+    """Which limit held whom back."""
+    found = (re.match(r'yizhan_peer_held_back_total\{code="([^"]*)",peer="([^"]*)"\}', name) for name in metrics)
+    return {(one[1], one[2]) for one in found if one}
+
+
+def all_cpu() -> float:
+    """Seconds of CPU that anything on this machine used."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def end(attacker: subprocess.Popen[bytes]) -> dict[str, int]:
@@ -93,36 +141,53 @@ def end(attacker: subprocess.Popen[bytes]) -> dict[str, int]:
 def test_everybody_else_is_served_while_one_member_plays_every_trick(tmp_path, suite):
     calm: list[float] = []
     attacked: list[float] = []
-    onset: list[float] = []  # the first seconds of an attack, while its allowances last
-    heard: dict[str, int] = {}
+    onset: list[float] = []
+    heard: Counter[str] = Counter()
+    extra = 0
     with Crowd(tmp_path, suite) as city:
         city.send(WARM)
+        rest, peak = city.resident_mib()["receiver"], 0.0
+        begun, others = time.monotonic(), all_cpu() - city.own_cpu()
         for _ in range(TURNS):
             calm += city.send(DOCUMENTS)
             attacker = city.attack()
             try:
                 onset += city.send(ONSET)
-                attacked += city.send(DOCUMENTS)
+                attacked += city.send(DOCUMENTS - ONSET)
+                extra += city.go_on_until_met(attacker)
+                peak = max(peak, city.resident_mib()["receiver"])
             finally:
-                heard |= {name: heard.get(name, 0) + count for name, count in end(attacker).items()}
+                heard.update(end(attacker))
+        others = (all_cpu() - city.own_cpu() - others) / (time.monotonic() - begun)
         tally, metrics = city.tally(), city.metrics()
-        memory = city.resident_mib()["receiver"]
-    figures = f"p50 {median(calm):.0f} and {median(attacked):.0f} ms, p99 {at(calm, 0.99):.0f} and {at(attacked, 0.99):.0f} ms"
-    print(f"\n{suite}: calm and attacked {figures}; onset at most {max(onset):.0f} ms; {memory:.0f} MiB; {heard}")  # noqa: T201  # long form
+        memory = city.wait_for_memory(rest + KEPT_MIB, within=20)
+    whole = onset + attacked
+    ratio = at(whole, 0.99) / at(calm, 0.99)
+    figures = (
+        f"p50 {median(calm):.0f} and {median(whole):.0f} ms, p99 {at(calm, 0.99):.0f} and {at(whole, 0.99):.0f} ms ({ratio:.1f} times)"
+    )
+    print(f"\n{suite}: calm and attacked {figures}; {len(calm)} documents each; others used {others:.1f} CPUs")  # noqa: T201  # long form
+    print(f"onset at most {max(onset):.0f} ms; {rest:.0f}, at most {peak:.0f}, then {memory:.0f} MiB; {dict(heard)}")  # noqa: T201
     # Nothing of the honest sender's was lost or refused, and nothing of the attacker's came through but its one good document
-    sent = WARM + TURNS * (2 * DOCUMENTS + ONSET)
+    sent = WARM + TURNS * 2 * DOCUMENTS + extra
+    assert city.mine == sent
     assert sent <= tally["deliveries"] <= sent + TURNS * 2  # a good document a turn, and the crowded one
-    assert tally["different"] == sent + 1  # the attacker's bear one title
+    assert sent <= tally["different"] <= sent + 1  # the attacker's bear one title
     assert tally["repeats"] == 0
-    # It met the limits, and they are counted
-    held = {name: value for name, value in metrics.items() if name.startswith("yizhan_peer_held_back_total")}
-    assert any('code="failures"' in name for name in held), held
-    assert any('peer="stranger"' in name for name in held), held
-    assert not any(SENDER.code in name or "sender" in name for name in held), held
-    assert heard.get("429", 0) > 0, heard
-    assert memory < 384  # at rest 90; 32 connections and 64 handshakes with their buffers are most of the rest
+    # Every defence was met, by whom it should be, and by nobody else
+    held = held_back(metrics)
+    assert held >= MET, held
+    assert not any(peer == GATEWAY[SENDER.key] for _, peer in held), held
+    assert heard["429"] > 0, heard
+    for trick in TRICKS:
+        assert heard[trick] + heard[trick + " cut"] > 0, (trick, heard)
+    assert heard["200"] > 1, "repeats were answered"
+    assert peak < PEAK_MIB
+    assert memory <= rest + KEPT_MIB
+    if FACTOR and others > QUIET:
+        pytest.skip(f"everything but the latencies held; others used {others:.1f} CPUs, so they say nothing: {figures}")
     if FACTOR:
-        assert at(attacked, 0.99) <= 4 * at(calm, 0.99)  # 2 where nothing else runs; other work on shared cores doubles either
+        assert ratio <= 2
 
 
 def at(values: list[float], share: float) -> float:
