@@ -128,6 +128,7 @@ class Gateway:
                 await asyncio.wait(loops, timeout=GRACE_SECONDS)
                 await self._drain(journey)
             await rooms.finish_now()
+            rooms.let_go()
             if stopped_well:
                 await journey.stopped()
             return 0 if stopped_well else 1

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from gateway.cli.hops import Hop, hops_of
 from gateway.cli.queue_items import ALL_WORK, Item, Lister, waiting_rows
 from gateway.cli.queue_words import attempts_text
-from gateway.cli.trace import Hop, hops_of
 from gateway.cli.voice import Voice
 from gateway.core.canonical import format_time
 from gateway.core.step import Work

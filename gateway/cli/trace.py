@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from gateway.cli.command import Commands, home_argument, json_argument, open_home
+from gateway.cli.hops import Hop, hops_of
 from gateway.cli.voice import OK, Voice, reason_value
 from gateway.core.canonical import format_time
-from gateway.core.leaf import Leaf, LeafKind
-from gateway.core.receipt import Receipt
-from gateway.flow.ports import ExchangeRow, ReceiptRow
+from gateway.flow.ports import ExchangeRow
 from gateway.home import Home
 from gateway.reading import Reader, find_exchange, open_ledger
-from gateway.store.ledger import Ledger
 
 DEFAULT_LIMIT = 50
 
@@ -114,17 +111,6 @@ def _summary(row: ExchangeRow, reader: Reader) -> dict[str, Any]:
 # ---- one exchange ----------------------------------------------------------------------------------------------------------------
 
 
-class Hop(NamedTuple):
-    """One thing that happened: when, through which gateway, what, about whom, proved by what."""
-
-    at: datetime
-    gateway: str
-    org: str
-    what: str
-    recipient: str
-    proof: str
-
-
 async def _one(home: Home, exchange: str, voice: Voice) -> None:
     async with open_ledger(home) as ledger:
         row = await find_exchange(ledger, exchange)
@@ -144,20 +130,6 @@ async def _one(home: Home, exchange: str, voice: Voice) -> None:
     _tell(row, hops, reader, voice)
     for reason in reasons:
         voice.say(f"  依据 {reason.rule}：{reason.zh}", f"  by {reason.rule}: {reason.en}")
-
-
-async def hops_of(home: Home, ledger: Ledger, row: ExchangeRow, receipts: tuple[ReceiptRow, ...]) -> list[Hop]:
-    """Our own steps by the leaves of the log, everybody's statements by their receipts, in order of time."""
-    gateway, org = home.config.gateway.id, home.config.gateway.organisation
-    hops = [Hop(row.created, gateway, org, "opened", "", "record")] if not row.passages else []
-    for index, body in await ledger.leaves(row.key):
-        leaf = Leaf.from_bytes(body)
-        if leaf.kind is not LeafKind.RECEIPT:  # the receipt itself says more
-            hops.append(Hop(leaf.moment, gateway, org, leaf.kind.value, leaf.recipient or "", f"leaf {index}"))
-    for each in receipts:
-        receipt = Receipt.from_bytes(each.body)
-        hops.append(Hop(receipt.moment, receipt.by.gateway, receipt.by.org, each.event, each.recipient, f"receipt {each.digest[:15]}"))
-    return sorted(hops, key=lambda hop: hop.at)
 
 
 def _tell(row: ExchangeRow, hops: list[Hop], reader: Reader, voice: Voice) -> None:

@@ -70,6 +70,7 @@ class Rooms:
     degraded: Degraded = field(init=False)
     pressure: Pressure = field(init=False)
     _finished: list[Finish] = field(default_factory=list)
+    _finish_timer: asyncio.TimerHandle | None = None
     _finishing: asyncio.Task[None] | None = None
     journal_stopped: asyncio.Event = field(default_factory=asyncio.Event)  # set: the process must end so that a restart recovers
 
@@ -95,11 +96,18 @@ class Rooms:
     def finish(self, *changes: Finish) -> None:
         """Delete done work soon, many at a time: a crash before it only repeats what is harmless twice."""
         if not self._finished:
-            asyncio.get_running_loop().call_later(FINISH_DELAY, self._begin_finishing)
+            self._finish_timer = asyncio.get_running_loop().call_later(FINISH_DELAY, self._begin_finishing)
         self._finished += changes
 
     def _begin_finishing(self) -> None:
         self._finishing = asyncio.create_task(self.finish_now(), name="finish work")
+
+    def let_go(self) -> None:
+        """The process ends, or is cut off: nothing is deleted any more, and the next start does that work once more."""
+        if self._finish_timer is not None:
+            self._finish_timer.cancel()
+        if self._finishing is not None:
+            self._finishing.cancel()
 
     async def finish_now(self) -> None:
         """Delete what is done by now; on return it is deleted, also what an earlier call had begun with."""

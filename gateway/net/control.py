@@ -98,9 +98,9 @@ class ControlServer:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Told:
         account = _caller(writer.get_extra_info("socket"))
+        line = await asyncio.wait_for(reader.readline(), READ_SECONDS)  # read in any case: who still writes would not hear the answer
         if account is None:
             return Told(reasons=(explain("queue/not-yours"),))
-        line = await asyncio.wait_for(reader.readline(), READ_SECONDS)
         try:
             asked = msgspec.json.decode(line, type=Asked)
         except msgspec.MsgspecError as error:

@@ -240,7 +240,7 @@ def test_returned_it_lies_in_the_office_with_the_reasons(town):
     assert ran.code == 0, ran.err
     assert "SEALED → EXPIRED" in ran.out
     status = town.office / "office" / "sent" / exchange / "status.json"
-    wait_for(lambda: json.loads(status.read_bytes())["recipients"][0]["state"] == "EXPIRED")
+    wait_for(lambda: [each["state"] for each in json.loads(status.read_bytes())["recipients"]] == ["EXPIRED"])
     shown = json.loads(status.read_bytes())
     assert shown["reasons"][0]["rule"] == "queue/given-back"
     assert shown["recipients"][0]["reasons"]

@@ -448,7 +448,8 @@ class SimWorld(World):
             yield
         finally:
             log.removeHandler(watch)
-            log.level, log.propagate = before
+            log.setLevel(before[0])  # not by the attribute: loggers below remember what they are enabled for
+            log.propagate = before[1]
 
     # ---- chance
 

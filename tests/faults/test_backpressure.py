@@ -87,7 +87,11 @@ async def test_bytes_have_a_ceiling_and_one_alone_always_goes(tmp_path):
         while office.office.tray:
             await world.retry()
         office.approve("volume", "大卷", finance.code, parts=[("正文.pdf", bytes(7 * MIB))])
-        await rest(world)
+        for _ in range(20):  # a large one is opened in a thread of its own
+            await rest(world)
+            if len(finance.office.inbox) == 6:
+                break
+            await world.retry()
         assert len(finance.office.inbox) == 6
 
 

@@ -267,6 +267,7 @@ class Node:
                 begun.set_result(None)
                 await self._until_stopped()
         finally:
+            self.rooms.let_go()
             uploads.close()
             for stage in stages:
                 stage.close()

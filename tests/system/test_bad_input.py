@@ -145,6 +145,7 @@ def test_a_peer_with_another_certificate_gets_no_document(haunted, impostor):
     haunted.start("finance")
     failures, name = haunted.log("office").count("deliver:out"), f"wrong-peer{impostor.__name__}"
     haunted.office.send(name, [FINANCE.code], BODY)
+    haunted.wait(lambda: haunted.office.states(name) == ["SEALED"], "sealed")
     haunted.wait(lambda: haunted.log("office").count("deliver:out") >= failures + 2, "attempts")
     assert haunted.office.states(name) == ["SEALED"]
     before = haunted.finance.inbox()
