@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import msgspec
@@ -135,10 +135,11 @@ def format_time(moment: datetime) -> str:
     """
     if moment.tzinfo is None:
         raise ValueError("a moment without a time zone")
-    utc = moment.astimezone(UTC).replace(tzinfo=None)
+    utc = (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).replace(tzinfo=None)
     return utc.isoformat(timespec="milliseconds" if utc.microsecond >= 1000 else "seconds") + "Z"
 
 
+@lru_cache(maxsize=1024)  # each check of a transmittal asks again for the same few moments
 def parse_time(text: str) -> datetime:
     """The moment that text names, in UTC. Raises Malformed for every other spelling, ``.000`` included, and for years nobody needs."""
     if _TIME.fullmatch(text) is None or text.endswith(".000Z"):

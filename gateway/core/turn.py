@@ -8,11 +8,11 @@ those that come more than ``LONGEST_LEAD`` after it.
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import lru_cache
 
 A_FACTOR_OF_TEN = timedelta(hours=1)  # a routine backlog of some hours steps aside for flash, immediate and urgent, in this order
 LONGEST_LEAD = timedelta(hours=6)  # weights of a million and more; the usual largest weight, 1,000, leads by three hours
-_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def lead(weight: int) -> timedelta:
@@ -20,6 +20,11 @@ def lead(weight: int) -> timedelta:
     return min(LONGEST_LEAD, A_FACTOR_OF_TEN * math.log10(max(weight, 1)))
 
 
+@lru_cache(maxsize=1024)
+def _lead_seconds(weight: int) -> float:
+    return lead(weight).total_seconds()
+
+
 def turn(weight: int, due: datetime) -> float:
     """The place of a work in its lane; a smaller one goes first."""
-    return (due - lead(weight) - _EPOCH).total_seconds()
+    return due.timestamp() - _lead_seconds(weight)

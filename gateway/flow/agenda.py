@@ -116,10 +116,11 @@ class Agenda:
         self._expect_no_more(work.key)
         if work.due >= SET_ASIDE:
             return
-        delay = min(work.due - self._now(), LONGEST_REST).total_seconds()
-        if delay <= 0:
-            self._enqueue(work)
+        now = self._now()
+        if work.due <= now:
+            self._enqueue(work, now)
         else:
+            delay = min(work.due - now, LONGEST_REST).total_seconds()
             loop = asyncio.get_running_loop()
             self._later[work.key] = (loop.call_later(delay, self._come_due, work.key), work)
 
@@ -269,12 +270,12 @@ class Agenda:
             self._expect_no_more(key)
             self._enqueue(found[1])
 
-    def _enqueue(self, work: Work) -> None:
+    def _enqueue(self, work: Work, now: datetime | None = None) -> None:
         if self._stopping or self._group is None:
             return
+        due = min(work.due, now or self._now())  # woken before it was due: not behind what came meanwhile
         self._present[work.key] = work
         lane = self._lane(work)
-        due = min(work.due, self._now())  # woken before it was due: not behind what came meanwhile
         heapq.heappush(lane.waiting, (turn(work.priority, due), next(self._order), work))
         if lane.busy < lane.width:
             lane.busy += 1
@@ -283,7 +284,7 @@ class Agenda:
             task.add_done_callback(self.running.discard)
 
     def _lane(self, work: Work) -> _Lane:
-        size = grade(size_of(work))
+        size = grade(size_of(work)) if work.detail else Grade.SMALL
         key = (work.kind, work.peer, size)
         lane = self._lanes.get(key)
         if lane is None:

@@ -144,11 +144,15 @@ class Degraded:
 
     def obstacles(self, level: str) -> tuple[Obstacle, ...]:
         """What certificates, lists and directory forbid at that level, from memory for a fraction of a second."""
-        return self._believe(level).obstacles
+        return self.believed(level, self.clock.now(), self.clock.monotonic())
+
+    def believed(self, level: str, now: datetime, mono: float) -> tuple[Obstacle, ...]:
+        """The same for whoever read the clocks already."""
+        return self._believe(level, now, mono).obstacles
 
     def graces(self, level: str) -> tuple[Mode, ...]:
         """What is away here and forgiven at that level, by the same look."""
-        return self._believe(level).graces
+        return self._believe(level, self.clock.now(), self.clock.monotonic()).graces
 
     def forgiven(self, level: str | None, chains: ChainCache, at: datetime) -> tuple[Lapse, ...]:
         """What a decision about an offer has to be forgiven, ``chains`` being those it looked at recipients by.
@@ -167,8 +171,8 @@ class Degraded:
             raise AwayTooLong(f"no time authority has answered since {lapse.since}", mode=lapse.mode, since=lapse.since)
         return (*standing.lapses(chains, at), lapse)
 
-    def _believe(self, level: str) -> _Belief:
-        standing, now, mono = self.standing, self.clock.now(), self.clock.monotonic()
+    def _believe(self, level: str, now: datetime, mono: float) -> _Belief:
+        standing = self.standing
         key = (standing.policy, standing.directory, standing.directory.expires, standing.chains, len(standing.signers))
         offset, known = now.timestamp() - mono, self._beliefs.get(level)
         if known is None or mono > known.until or abs(offset - known.offset) > STEP or key != known.key:

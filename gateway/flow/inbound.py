@@ -155,13 +155,13 @@ class Inbound:
         """Fail closed: what we cannot judge or keep is not taken in."""
         rooms = self._rooms
         rooms.agenda.wake(peer)
-        obstacle = next(rooms.obstacles(), None)
+        obstacle = rooms.stopped()
         if obstacle is not None:
             raise ProblemError(obstacle.problem, obstacle.en, retryable=True)
 
     def _check_level(self, level: str) -> None:
         """The same for the level that came: what is forgiven at one is not at another."""
-        obstacle = next(self._rooms.obstacles_at(level), None)
+        obstacle = self._rooms.stopped_at(level)
         if obstacle is not None:
             raise ProblemError(obstacle.problem, obstacle.en, retryable=True)
 

@@ -24,7 +24,7 @@ from gateway.flow.opening import party
 from gateway.flow.ports import BadOffer, Held, Offer, OfferedPart
 from gateway.flow.private import Private
 from gateway.flow.rooms import Rooms
-from gateway.flow.sealing import Copy, Draft
+from gateway.flow.sealing import Copy, Draft, metadata_digest
 from gateway.flow.standing import Standing
 
 log = logging.getLogger("yizhan.outbound")
@@ -105,7 +105,7 @@ def question(
         level=document.level,
         urgency=document.urgency,
         suite=None,
-        metadata_digest=digest("sha256", document.to_bytes()),
+        metadata_digest=metadata_digest(document),
         parts=parts,
         size=sum(part.size for part in parts),
         sender=party(standing.directory, standing.organisation),

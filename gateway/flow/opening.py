@@ -42,7 +42,7 @@ from gateway.core.errors import ProblemError
 from gateway.core.explain import Reason, explain
 from gateway.core.keys import arrival_key
 from gateway.core.manifest import Manifest, PartEntry
-from gateway.core.policy import Clearance, Hold, Lapse, PartFacts, Party, Question, Refusal, decide
+from gateway.core.policy import Clearance, Hold, Lapse, PartFacts, Party, Policy, Question, Refusal, Verdict, decide, decide_parts
 from gateway.core.transmittal import Transmittal
 from gateway.flow.standing import Standing
 
@@ -79,6 +79,7 @@ class Examined:
     clearance: Clearance | None  # None: something calls for a person (``hold``)
     hold: tuple[Reason, ...] = ()
     refusal: tuple[Reason, ...] = ()  # not empty: signed for, and not acceptable
+    judged: tuple[Policy, datetime] | None = None  # by which policy, at which moment
 
     @property
     def key(self) -> str:
@@ -162,6 +163,7 @@ def examine(cover: Cover, peer: str, standing: Standing, now: datetime) -> Exami
         clearance=verdict if isinstance(verdict, Clearance) and not hold else None,
         hold=hold,
         refusal=refusal,
+        judged=(standing.policy, now),
     )
 
 
@@ -196,13 +198,21 @@ def open_content(examined: Examined, chunks: Iterator[bytes], standing: Standing
     except RemoteError as error:
         raise Refused(f"content: {error}", reasons=(_content_reason(error),)) from error
     # 12. policy again on what was found
-    verdict = decide(standing.policy, _question_with_parts(examined, watch.manifest, standing, now))
+    verdict = _decide_with_parts(examined, watch.manifest, standing, now)
     if isinstance(verdict, Refusal):
         raise Refused("policy refuses what was found in the content", reasons=verdict.reasons)
     if isinstance(verdict, Hold):
         raise HeldBack("policy wants a person to decide about what was found in the content", reasons=verdict.reasons)
     kept = tuple((entry, b"".join(data)) for entry, data in watch.kept) if watch.keep else None
     return Opened(manifest=watch.manifest, key=key, parts=kept, size=size)
+
+
+def _decide_with_parts(examined: Examined, manifest: Manifest, standing: Standing, now: datetime) -> Verdict | None:
+    """Policy's word on what was found; where the same policy cleared the cover at this very moment, only the parts are new to it."""
+    asked, policy = _question_with_parts(examined, manifest, standing, now), standing.policy
+    if examined.clearance is not None and examined.judged is not None and examined.judged[0] is policy and examined.judged[1] == now:
+        return decide_parts(policy, asked)
+    return decide(policy, asked)
 
 
 def _content_reason(error: RemoteError) -> Reason:

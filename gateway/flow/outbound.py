@@ -104,7 +104,7 @@ class Outbound:
         if isinstance(offer, BadOffer):
             return False
         rooms, level = self._rooms, offer.document.level
-        if next(rooms.obstacles_at(level or rooms.standing.policy.lowest), None) is not None:
+        if rooms.stopped_at(level or rooms.standing.policy.lowest) is not None:
             return True
         return rooms.degraded.untaken(level, offer.document.urgency, sum(part.size for part in offer.parts)) is not None
 

@@ -141,10 +141,28 @@ class Rooms:
             yield clock
         yield from self.degraded.obstacles(level)
 
+    def stopped(self) -> Obstacle | None:
+        """The worst of ``obstacles``; None, which is nearly always, without a step more than it takes."""
+        try:
+            self.blobs.check_room()
+            self.journal.check_room()
+        except NoRoom:
+            return next(self.obstacles(), None)
+        return None if self.standing.accepts_work and self._is_well(self.standing.policy.lowest) else next(self.obstacles(), None)
+
+    def stopped_at(self, level: str) -> Obstacle | None:
+        """The worst of ``obstacles_at``."""
+        return None if self._is_well(level) else next(self.obstacles_at(level), None)
+
+    def _is_well(self, level: str) -> bool:
+        now, mono = self.clock.now(), self.clock.monotonic()
+        age = self.standing.policy.allowance(level).clock_confirmation
+        return self.guard.good(now, mono, age) and not self.degraded.believed(level, now, mono)
+
     def check_clock(self, level: str) -> None:
         """Raises ClockUntrusted where our clock may not date anything of that level now."""
         self.guard.check(self.clock.now(), self.clock.monotonic(), self.standing.policy.allowance(level).clock_confirmation)
 
     def ready(self) -> bool:
         """Whether anything may be taken or accepted now, at whatever level."""
-        return next(self.obstacles(), None) is None
+        return self.stopped() is None

@@ -177,9 +177,21 @@ def _check(draft: Draft, clearance: Clearance, standing: Standing, at: datetime)
         policy_digest=standing.policy.digest,
         directory_version=standing.directory.version,
         at=at,
-        metadata_digest=digest("sha256", draft.document.to_bytes()),
+        metadata_digest=metadata_digest(draft.document),
         recipients=tuple(org for org, _ in draft.recipients),
     )
+
+
+_digested: tuple[Document, str] | None = None
+
+
+def metadata_digest(document: Document) -> str:
+    """What a clearance names the metadata by. The document asked for last is remembered: the decision asks, and a moment later its seal."""
+    global _digested  # noqa: PLW0603  # one tuple put in the place of another: any thread may
+    known = _digested
+    if known is None or known[0] is not document:  # a frozen value: the same one spells the same bytes
+        known = _digested = document, digest("sha256", document.to_bytes())
+    return known[1]
 
 
 def token_request(sealed: Sealed) -> tuple[bytes, int]:

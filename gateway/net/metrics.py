@@ -56,6 +56,9 @@ class Metrics:
     def __init__(self, collect: Collect | None = None) -> None:
         self.collect = collect
         self._peers: set[str] = set()
+        # Rows that every document counts in, found without spelling their labels anew.
+        self._outcomes_of: dict[tuple[Direction, State, str, str], Counter] = {}
+        self._latency_of: dict[str, Histogram] = {}
         self._registry = registry = CollectorRegistry()
         self._outcomes = Counter(
             "yizhan_exchanges", "Passages that reached a state", ("direction", "state", "level", "peer"), registry=registry
@@ -95,11 +98,20 @@ class Metrics:
 
     def outcome(self, direction: Direction, state: State, level: str, peer: str) -> None:
         """A passage reached a state."""
-        self._outcomes.labels(direction, str(state), level, self._peer(peer)).inc()
+        known = self._outcomes_of.get((direction, state, level, peer))
+        if known is None:
+            name = self._peer(peer)
+            known = self._outcomes.labels(direction, str(state), level, name)
+            if name == peer:  # else whoever comes as one of too many would be remembered for ever
+                self._outcomes_of[direction, state, level, peer] = known
+        known.inc()
 
     def latency(self, stage: str, seconds: float) -> None:
         """A stage took this long."""
-        self._latency.labels(stage).observe(seconds)
+        known = self._latency_of.get(stage)
+        if known is None:
+            known = self._latency_of[stage] = self._latency.labels(stage)
+        known.observe(seconds)
 
     def bytes_moved(self, direction: Direction, peer: str, count: int) -> None:
         """Ciphertext came or went."""

@@ -13,6 +13,7 @@ import errno
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -155,6 +156,10 @@ def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
         raise
 
 
+AMPLE = 4 * 1024**3  # bytes beyond the head-room: more than is written within SEEN_SECONDS
+SEEN_SECONDS = 0.1  # for so long a disk with that much is not asked again whether there is room; a promise always asks
+
+
 class Headroom:
     """Bytes that must stay free on one disk, counting what open writers were promised and have not written yet."""
 
@@ -163,11 +168,15 @@ class Headroom:
         self._min_free = min_free
         self._promised = 0
         self._lock = threading.Lock()
+        self._seen = 0  # bytes free when the disk was last asked
+        self._seen_until = 0.0
 
     def check(self, size: int = 0) -> None:
         """Raises NoRoom when ``size`` more bytes would leave less than the head-room."""
         with self._lock:
-            self._check(size)
+            ample = self._seen - self._promised - size >= self._min_free + AMPLE
+            if not ample or time.monotonic() >= self._seen_until:
+                self._check(size)
 
     def free(self) -> int:
         """Bytes free and promised to nobody."""
@@ -203,6 +212,7 @@ class Headroom:
     def _check(self, size: int) -> None:
         disk = os.statvfs(self._folder)
         free = disk.f_bavail * disk.f_frsize
+        self._seen, self._seen_until = free, time.monotonic() + SEEN_SECONDS
         if free - self._promised - size < self._min_free:
             raise NoRoom(
                 f"{size} bytes wanted, {free} free of which {self._promised} are promised and {self._min_free} must stay free",

@@ -26,6 +26,7 @@ async def test_policy_may_hold_what_was_found_in_the_content(tmp_path, monkeypat
         return Hold(reasons=(level_missing(),)) if found else decide(policy, question)
 
     monkeypatch.setattr(opening, "decide", wary)
+    monkeypatch.setattr(opening, "decide_parts", wary)
     async with World(tmp_path, keys=PAIR) as world:
         office, finance = world["office"], world["finance"]
         exchange = await world.send(parts=[("正文.pdf", content)])

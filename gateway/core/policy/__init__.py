@@ -1,6 +1,6 @@
 """Policy: what may go where, decided by pure functions over values and explained in words (docs/policy.md)."""
 
-from gateway.core.policy.decide import decide
+from gateway.core.policy.decide import decide, decide_parts
 from gateway.core.policy.degraded import MODES, Allowance, Lapse, Mode
 from gateway.core.policy.load import load_policy
 from gateway.core.policy.model import Handling, Policy, PolicyName
@@ -25,5 +25,6 @@ __all__ = [
     "Refusal",
     "Verdict",
     "decide",
+    "decide_parts",
     "load_policy",
 ]

@@ -62,6 +62,23 @@ def decide(policy: Policy, question: Question) -> Verdict:
     return _clear(policy, handling, question, zones, expires)
 
 
+def decide_parts(policy: Policy, question: Question) -> Verdict | None:
+    """What ``decide`` says to a question it cleared a moment ago without its parts, now that they are known: the reasons it gives, or nothing.
+
+    Only for a question that differs in ``parts`` alone, and in fewer lapses at most: whatever else could be refused or held was looked at.
+    """
+    handling = policy.handling(question.level or "")
+    level = LEVELS.get(question.level or "")
+    if level is None or handling is None:
+        raise AssertionError("internal: parts of a question that was not cleared")
+    refused = (
+        *state_secret_commercial(_levels(question), _zones(policy, question).values()),
+        *_parts_above(question, level),
+        *_content(handling, question),
+    )
+    return Refusal(reasons=refused) if refused else None
+
+
 # ---- 1. built in -----------------------------------------------------------------------------------------------------------------
 
 

@@ -128,6 +128,13 @@ class Policy:
     longest_life: timedelta  # of an exchange: expires − created
     tests: tuple[Case, ...]
     degraded: Mapping[str, Allowance] = field(default_factory=dict)  # by level; what is not there is handled strictly
+    # The lowest level that passes: what is forbidden there is forbidden everywhere, for a higher one is never handled more freely.
+    lowest: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Asked for each document."""
+        first = min(self.levels.values(), key=lambda handling: handling.level.rank, default=None)
+        object.__setattr__(self, "lowest", first.level.id if first is not None else "")
 
     @property
     def name(self) -> PolicyName:
@@ -137,11 +144,6 @@ class Policy:
     def handling(self, level: str) -> Handling | None:
         """How a level is handled, or None where this policy does not let it pass at all."""
         return self.levels.get(level)
-
-    @property
-    def lowest(self) -> str:
-        """The lowest level that passes: what is forbidden there is forbidden everywhere, for a higher one is never handled more freely."""
-        return min(self.levels.values(), key=lambda handling: handling.level.rank).level.id
 
     def allowance(self, level: str | None) -> Allowance:
         """What a level may do while something is away. Of a level nobody has marked, or that is not handled here, nothing is forgiven."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from crypto.suites import GM_1, INTL_1
 from gateway.core.levels import LEVELS
-from gateway.core.policy import Approval, Clearance, Hold, PartFacts, Party, Question, Refusal, decide, load_policy
+from gateway.core.policy import Approval, Clearance, Hold, PartFacts, Party, Question, Refusal, decide, decide_parts, load_policy
 from gateway.core.policy.decide import COVER_ALLOWANCE
 from tests.core.policy.worlds import AT, BUREAU, COMPANY, OFFICE, POLICY, TEXT, part, party, question
 
@@ -291,6 +291,14 @@ def test_every_question_has_an_answer_with_reasons(asked):
     assert isinstance(verdict, Clearance | Hold | Refusal)
     assert verdict.reasons
     assert decide(POLICY, asked) == verdict
+
+
+@given(PLAUSIBLE | QUESTIONS, st.lists(PARTS, max_size=2).map(tuple), st.integers(0, 4 * MIB))
+def test_the_parts_of_what_was_cleared_get_the_answer_the_whole_would_get(asked, parts, size):
+    asked = replace(asked, parts=(), size=size)
+    if isinstance(decide(POLICY, asked), Clearance):
+        whole = decide(POLICY, replace(asked, parts=parts))
+        assert decide_parts(POLICY, replace(asked, parts=parts)) == (None if isinstance(whole, Clearance) else whole)
 
 
 @given(QUESTIONS, st.sampled_from(LEVEL_IDS))
