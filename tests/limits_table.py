@@ -119,7 +119,6 @@ In this order, each before the next costs anything:
 7. **Repeats**: the same cover by the same peer gets the bytes it was answered with, from memory, without a signature being verified.
 8. **Turns**: 16 requests of one peer are verified at a time, the rest stand in the peer's own line. Receipts are judged 64 at a time; when too
    many fail, the rest of the frame is answered `too-many`, to be brought again.
-9. **Memory** (`gateway/net/memory.py`): what the C library keeps of a crowd's buffers is given back ten seconds after connections ended.
 
 What that leaves: a peer that sends valid new exchanges without end takes its share of the stage thread (16 acts at a time) and of the disk until its
 rate or the disk's head-room stops it; it signs for each, so it is known. Peers behind one address share that address's handshakes. Addresses

@@ -21,7 +21,6 @@ from crypto.errors import Unverified
 from gateway.core.errors import ProblemError
 from gateway.net.door import BACKLOG, Door
 from gateway.net.limits import STRANGER, Doorkeeper, DoorLimits, Notices
-from gateway.net.memory import GivingBack
 from gateway.net.problems import Problem, is_defect, problem, problem_of
 from gateway.net.tls import PeerCertificate, peer_certificate
 
@@ -165,7 +164,6 @@ class Listener:
         self._connections = 0
         self._by_peer: Counter[str] = Counter()
         self._empty = asyncio.Event()
-        self._memory = GivingBack()
 
     async def start(self, host: str, port: int) -> None:
         """Listen. Raises OSError when the port cannot be had."""
@@ -204,7 +202,6 @@ class Listener:
     async def stop(self, grace: float) -> None:
         """Accept no more, close what idles, let requests in flight end within ``grace`` seconds, then cut."""
         self.stopping.set()
-        self._memory.close()
         if self._web is None:
             return
         for way_in in (self._listening, self._door):
@@ -260,8 +257,6 @@ class Listener:
         self._by_peer[peer] -= 1
         if not self._by_peer[peer]:
             del self._by_peer[peer]
-        if self._tls is not None and not self.stopping.is_set():
-            self._memory.soon()
         if not self._connections:
             self._empty.set()
 
