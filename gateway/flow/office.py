@@ -22,6 +22,7 @@ from gateway.flow.rooms import Rooms
 from gateway.flow.sealing import Ready
 
 REPORT_DELAY = timedelta(milliseconds=300)  # several receipts of one exchange make one report
+PASSING_DELAY = timedelta(milliseconds=1500)  # what a peer's answer usually ends before anybody has looked is shown only where it lasts
 
 
 WAITED_FOR = frozenset({State.SEALED, State.DISPATCHED, State.RELAYED, State.CONSIGNED})  # machines will move these in a moment
@@ -75,9 +76,12 @@ class Desk:
             detail=self._rooms.standing.storage_key.seal(detail, key.encode()),
         )
 
-    def report(self, direction: Direction, exchange: str, at: datetime) -> Work:
-        """Show where an exchange stands; ``detail`` tells this report from a later one under the same key."""
-        due = at + REPORT_DELAY
+    def report(self, direction: Direction, exchange: str, at: datetime, *, passing: bool = False) -> Work:
+        """Show where an exchange stands; ``detail`` tells this report from a later one under the same key.
+
+        ``passing``: machines will move it on in a moment, and the report of that takes the place of this one.
+        """
+        due = at + (PASSING_DELAY if passing else REPORT_DELAY)
         return Work(
             key=f"report:{direction}:{exchange}",
             kind="report",

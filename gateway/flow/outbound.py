@@ -399,7 +399,7 @@ class Outbound:
             own_key=sealed.own_key,
             expires=sealed.transmittal.expires_at,
         )
-        dues = (*self._desk.deliveries(sealed.transmittal, clearance.priority, at), self._desk.report("out", exchange, at))
+        dues = (*self._desk.deliveries(sealed.transmittal, clearance.priority, at), self._desk.report("out", exchange, at, passing=True))
         graces = self._rooms.degraded.graces(sealed.transmittal.level)
         return (kept,), dues, self._leaves.sealed(at, sealed.transmittal, sealed.transmittal_digest, graces)
 

@@ -18,7 +18,7 @@ from gateway.core.transmittal import Transmittal
 from gateway.flow.complaints import Complaints
 from gateway.flow.doubts import Doubts
 from gateway.flow.leaves import Leaves
-from gateway.flow.office import Desk
+from gateway.flow.office import WAITED_FOR, Desk
 from gateway.flow.ports import ReceiptAnswer, SignedReceipt
 from gateway.flow.queue_poison import Poison, SetAside
 from gateway.flow.rooms import Rooms
@@ -257,7 +257,8 @@ class Taking:
         their moments, or the office would take the later status for the older one.
         """
         exchange, at = judged[0].receipt.exchange, self._rooms.clock.now()
-        report = self._desk.report("out", exchange, at)
+        passing = all(MOVES[one.receipt.event].target in WAITED_FOR for one in judged)
+        report = self._desk.report("out", exchange, at, passing=passing)
         closing: tuple[Change, ...] = (*((Finish(key=finish),) if finish else ()), Schedule(work=report))
         moves = (self._move(one.receipt, at) for one in judged)
         keeps = (kept(one, "out", at) for one in judged)

@@ -8,7 +8,8 @@ are kept, never a problem. What is not here is answered from the database, as af
 from __future__ import annotations
 
 from collections import OrderedDict
-from hashlib import sha256
+
+from crypto.digests import digest_raw
 
 
 class Repeats:
@@ -26,7 +27,7 @@ class Repeats:
     @staticmethod
     def name(peer: str, cover: bytes) -> bytes:
         """The key of this cover from this peer."""
-        return sha256(peer.encode() + b"\0" + cover).digest()
+        return digest_raw("sha256", peer.encode() + b"\0" + cover)  # hashlib would let go of the interpreter, and wait for it again
 
     def answered(self, name: bytes) -> bytes | None:
         """The frame given then, if it is still here."""
