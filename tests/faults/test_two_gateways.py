@@ -25,7 +25,7 @@ SHARES = 4
 @pytest.mark.parametrize("share", range(SHARES))
 def test_two_gateways(share: int, capsys: pytest.CaptureFixture[str]) -> None:
     began, told = time.monotonic(), []
-    for seed in range(share, SEEDS, SHARES):
+    for seed in range(share, SEEDS, SHARES) if FACTOR else range(2 * share, 2 * SEEDS, 2 * SHARES):  # some odd ones last for virtual weeks
         told.append(run_in_memory(seed))
         assert not told[-1].failures, f"seed {seed}:\n" + "\n".join((*told[-1].notes, *told[-1].failures))
         if not FACTOR and time.monotonic() - began > SHORT_SECONDS / SHARES:
