@@ -24,6 +24,7 @@ from tests.fuzz.target import Broken, Target, attempt, shown
 from tests.fuzz.targets import TARGETS
 from tests.fuzz.wire_targets import KINDS
 
+QUICK = 10.0  # seconds of CPU for a megabyte, counted by coverage as well (three times as slow); what is quadratic takes minutes
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "fuzz"
 FOUND = sorted(VECTORS.glob("*/*.bin"))
 EACH = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
@@ -100,7 +101,7 @@ def test_giants_are_refused_quickly(target: Target) -> None:
             began = time.thread_time()
             attempt(target, data, patience=1_000)
             spent = time.thread_time() - began
-            assert spent < 2.0, f"{name}, {len(data)} bytes: {spent:.1f} s"
+            assert spent < QUICK, f"{name}, {len(data)} bytes: {spent:.1f} s"
 
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: f"{path.parent.name}/{path.stem}")
