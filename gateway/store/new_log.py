@@ -10,7 +10,8 @@ finds what is there and goes on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +19,7 @@ from types import MappingProxyType
 from sqlalchemy import Connection, func, select
 
 from crypto.digests import digest
-from crypto.merkle import Frontier, leaf_hash
+from crypto.merkle import leaf_hash
 from crypto.notes import Checkpoint, LogKey, make_checkpoint
 from gateway.core.errors import JournalStopped
 from gateway.core.leaf import Leaf
@@ -48,22 +49,14 @@ class Ended:
 
 def look(database: Path, mark: Path) -> Ended:
     """How the log there ends. Raises JournalStopped where there is none, or its mark is damaged."""
-    engine = schema.connect(database)
-    try:
-        with engine.connect() as connection:
-            return _look(connection, read_mark(mark))
-    finally:
-        engine.dispose()
+    with _reading(database) as connection:
+        return _look(connection, read_mark(mark))
 
 
 def remembered(database: Path, name: str) -> str | None:
     """A small named value of the gateway."""
-    engine = schema.connect(database)
-    try:
-        with engine.connect() as connection:
-            return connection.scalar(select(schema.remembered.c.value).where(schema.remembered.c.name == name))
-    finally:
-        engine.dispose()
+    with _reading(database) as connection:
+        return connection.scalar(select(schema.remembered.c.value).where(schema.remembered.c.name == name))
 
 
 def begin(
@@ -71,9 +64,7 @@ def begin(
 ) -> None:
     """Make ``origin`` the log that is gone on with, ``leaf`` its first. The caller holds the home lock. Raises JournalStopped, NoRoom."""
     body = leaf.to_bytes()
-    frontier = Frontier.empty()
-    frontier.append(leaf_hash(body))
-    place, root = first_place(ended.epoch + 1), frontier.root()
+    place, root = first_place(ended.epoch + 1), leaf_hash(body)  # the root over one leaf is its hash (RFC 6962 2.1)
     engine = schema.connect(database)
     try:
         with engine.begin() as connection:
@@ -90,22 +81,27 @@ def begin(
 
 def catch_up(database: Path, mark: Path, origin: str) -> bool:
     """Whether a new log was begun behind ``origin`` and only the files around it are missing; the mark is put right then."""
-    engine = schema.connect(database)
+    with _reading(database) as connection:
+        newest = newest_origin(connection)
+        if newest is None or newest[1] == origin or newest[0] == 1:
+            return False
+        before = connection.scalar(select(schema.origins.c.origin).where(schema.origins.c.epoch == newest[0] - 1))
+        if before != origin:
+            return False
+        body = connection.scalar(select(schema.leaves.c.body).where(schema.leaves.c.idx == first_place(newest[0])))
+    write_durably(mark, Mark(origin=newest[1], size=1, root=leaf_hash(bytes(body or b""))).to_bytes())
+    return True
+
+
+@contextmanager
+def _reading(database: Path) -> Iterator[Connection]:
+    """A connection that changes nothing: the gateway may be at work on the same file."""
+    engine = schema.connect(database, read_only=True)
     try:
         with engine.connect() as connection:
-            newest = newest_origin(connection)
-            if newest is None or newest[1] == origin or newest[0] == 1:
-                return False
-            before = connection.scalar(select(schema.origins.c.origin).where(schema.origins.c.epoch == newest[0] - 1))
-            if before != origin:
-                return False
-            body = connection.scalar(select(schema.leaves.c.body).where(schema.leaves.c.idx == first_place(newest[0])))
+            yield connection
     finally:
         engine.dispose()
-    frontier = Frontier.empty()
-    frontier.append(leaf_hash(bytes(body or b"")))
-    write_durably(mark, Mark(origin=newest[1], size=1, root=frontier.root()).to_bytes())
-    return True
 
 
 def _look(connection: Connection, mark: Mark | None) -> Ended:
